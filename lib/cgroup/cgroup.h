@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Cgroup: the kernel's control groups as far as a worker's limits need them,
+// v1 and v2 behind one interface. Two sides use it:
+//
+//   root's side   slurmstepd, between a task's fork and its exec: `Driver`
+//                 makes and removes the group in which a worker's executors run
+//   user's side   launcher and worker: `WorkerGroup` finds that group, moves
+//                 processes in, reads limit, usage, peak and OOM kills back
+//
+// v1: for memory, a child "dtask" of the task's own Slurm cgroup task_N; where
+// the controller has no task_N, a tree of our own, dtask/NODE/job_J/step_S/task_RANK
+// below the controller's root. The same for cpu. Only cgroup.procs is the user's.
+// v2: the limits are set on task_N itself, for Slurm sees only processes that
+// are directly in it; there is nothing to make, join or remove.
+//
+// Safety on root's side: each directory is opened from the one above it with
+// O_NOFOLLOW, the root's and the controller's file system must be the
+// kernel's own, the paths come from the kernel (/proc) and from checked
+// numbers and names, never from the user. Sizes are bytes, times µs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "lib/base/fd.h"
+#include "lib/base/result.h"
+
+namespace dtask::cgroup {
+
+/// One line of /proc/PID/cgroup. v2: hierarchy 0, no controllers.
+struct Member {
+    std::uint32_t hierarchy = 0;
+    std::vector<std::string> controllers;
+    std::string path; ///< begins with '/'
+};
+using Membership = std::vector<Member>;
+Result<Membership> parse_membership(std::string_view text);
+
+/// One cgroup mount of /proc/PID/mountinfo; other mounts are skipped.
+struct Mount {
+    std::string root;  ///< the cgroup that is mounted, "/" as a rule
+    std::string point; ///< where
+    bool v2 = false;
+    std::vector<std::string> controllers; ///< v1 only
+};
+Result<std::vector<Mount>> parse_mounts(std::string_view mountinfo);
+
+/// The part of `path` down to a component task_N (N digits only), or nothing:
+/// task_special and the like are shared by tasks.
+std::optional<std::string> own_task_path(std::string_view path);
+
+/// Names a worker's group among all steps of all nodes that share a kernel.
+struct GroupName {
+    std::string node;
+    std::uint32_t job = 0;
+    std::uint32_t step = 0;
+    std::uint32_t rank = 0;
+};
+
+/// 0 = no limit.
+struct Limits {
+    std::uint64_t memory = 0;       ///< v1 memory.limit_in_bytes, v2 memory.high
+    std::uint64_t cpu_quota_us = 0; ///< per 100,000 µs
+};
+
+/// What the file system looks like; a test gives a plain directory.
+struct Layout {
+    std::string root = "/sys/fs/cgroup";
+    std::vector<Mount> mounts;
+    bool check_magic = true; ///< false in unit tests only
+};
+/// The real one: `root` and this process' mountinfo.
+Result<Layout> system_layout(const std::string &root = "/sys/fs/cgroup");
+
+class Driver {
+public:
+    virtual ~Driver() = default;
+    virtual int version() const = 0; ///< 1 or 2
+
+    /// Sets the limits for the task that is at `where`; `uid` may then join.
+    /// Parts that need no limit are not made. On failure nothing is left.
+    virtual Result<void> make_worker_group(const Membership &where, const GroupName &name,
+                                           const Limits &limits, uid_t uid) = 0;
+    /// Removes what make_worker_group made; nothing there is no error. A group
+    /// that still has processes is one (EBUSY), and may be tried again.
+    virtual Result<void> remove(const Membership &where, const GroupName &name) = 0;
+};
+
+/// v1 where the memory controller is on a v1 mount below the root, else v2.
+Result<std::unique_ptr<Driver>> make_driver(Layout layout);
+
+/// A worker's group as its user sees it.
+class WorkerGroup {
+public:
+    /// From this process' own membership. Nothing where no limit was set.
+    static Result<std::optional<WorkerGroup>> find(const GroupName &name,
+                                                   const std::string &root = "/sys/fs/cgroup");
+    /// The same from given text, for tests.
+    static Result<std::optional<WorkerGroup>> find(const Layout &layout, const Membership &self,
+                                                   const GroupName &name);
+
+    int version() const { return version_; }
+    /// v1: executors must join; v2: they are in it from birth.
+    bool needs_join() const { return version_ == 1; }
+    bool has_memory() const { return static_cast<bool>(memory_); }
+    bool has_cpu() const { return static_cast<bool>(cpu_); }
+
+    /// Moves process `pid` in; nothing to do on v2. Async-signal-safe with
+    /// pid 0 (the caller itself) where `procs_fds()` is used instead.
+    Result<void> join(pid_t pid) const;
+    /// Descriptors of the cgroup.procs files, for a child between fork and
+    /// exec: write "0" to each. Opened O_CLOEXEC; -1 where there is none.
+    struct ProcsFds {
+        int memory = -1;
+        int cpu = -1;
+    };
+    ProcsFds procs_fds() const { return {memory_procs_.get(), cpu_procs_.get()}; }
+
+    Result<std::uint64_t> memory_limit() const; ///< 0 = none
+    Result<std::uint64_t> memory_usage() const;
+    Result<std::uint64_t> memory_peak() const;
+    Result<std::uint64_t> oom_kills() const;    ///< since the group was made
+    Result<std::uint64_t> cpu_quota_us() const; ///< 0 = none
+
+    /// Path below the root, for messages.
+    const std::string &memory_path() const { return memory_path_; }
+    const std::string &cpu_path() const { return cpu_path_; }
+
+private:
+    int version_ = 1;
+    Fd memory_, cpu_; // directories
+    Fd memory_procs_, cpu_procs_;
+    std::string memory_path_, cpu_path_;
+};
+
+} // namespace dtask::cgroup
