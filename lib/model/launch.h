@@ -37,7 +37,7 @@ struct LaunchSpec {
     std::string node;           ///< name of this node
     std::string scheduler_node; ///< name of the step's first node
     std::string scheduler_host; ///< its address; empty: resolve the name
-    std::string job_nodes;      ///< the step's node list as Slurm writes it; may be empty
+    std::string nodelist;       ///< the step's node list as Slurm writes it; may be empty
 
     /// Ports for scheduler and workers; both 0: not limited by the administrator.
     std::uint16_t first_port = 0;
