@@ -9,7 +9,7 @@
 //                 processes in, reads limit, usage, peak and OOM kills back
 //
 // v1: for memory, a child "dtask" of the task's own Slurm cgroup task_N; where
-// the controller has no task_N, a tree of our own, dtask/NODE/job_J/step_S/task_RANK
+// the controller has no task_N, a tree of our own, dtask/job_J/step_S/task_RANK
 // below the controller's root. The same for cpu. Only cgroup.procs is the user's.
 // v2: the limits are set on task_N itself, for Slurm sees only processes that
 // are directly in it; there is nothing to make, join or remove.
@@ -52,13 +52,14 @@ struct Mount {
 };
 Result<std::vector<Mount>> parse_mounts(std::string_view mountinfo);
 
-/// The part of `path` down to a component task_N (N digits only), or nothing:
-/// task_special and the like are shared by tasks.
+/// `path` where it ends in a component task_N (N digits only), or in our child
+/// of one without that child; else nothing: task_special and the like are
+/// shared by tasks.
 std::optional<std::string> own_task_path(std::string_view path);
 
-/// Names a worker's group among all steps of all nodes that share a kernel.
+/// Names a worker's group among the steps of one cluster. The rank is the
+/// step's, not the node's, so several slurmd may share a kernel.
 struct GroupName {
-    std::string node;
     std::uint32_t job = 0;
     std::uint32_t step = 0;
     std::uint32_t rank = 0;
@@ -70,14 +71,20 @@ struct Limits {
     std::uint64_t cpu_quota_us = 0; ///< per 100,000 µs
 };
 
-/// What the file system looks like; a test gives a plain directory.
+/// What the file system looks like. A unit test gives a plain directory: it
+/// turns the check of the file system's type off and plays the kernel, which
+/// fills a new group with files and lets a group go in spite of them.
 struct Layout {
     std::string root = "/sys/fs/cgroup";
     std::vector<Mount> mounts;
-    bool check_magic = true; ///< false in unit tests only
+    bool check_magic = true;
+    void (*born)(int directory) = nullptr;
+    void (*dying)(int directory) = nullptr;
 };
 /// The real one: `root` and this process' mountinfo.
 Result<Layout> system_layout(const std::string &root = "/sys/fs/cgroup");
+/// The groups that process `pid` is in; 0 = this one.
+Result<Membership> membership_of(pid_t pid);
 
 class Driver {
 public:

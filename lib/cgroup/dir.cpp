@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/cgroup/dir.h"
+
+#include <algorithm>
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "lib/base/strings.h"
+
+namespace dtask::cgroup {
+namespace {
+
+constexpr int directory_flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+
+bool is_name(std::string_view name) {
+    return !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
+           name.find('/') == std::string_view::npos && name.find('\0') == std::string_view::npos;
+}
+
+enum class Place { root, controller_v1, controller_v2 };
+
+Result<void> check_magic(int fd, Place place) {
+    struct statfs fs;
+    if (::fstatfs(fd, &fs) < 0) return fail_errno("fstatfs");
+    auto type = static_cast<unsigned long>(fs.f_type);
+    bool good = place == Place::controller_v1 ? type == CGROUP_SUPER_MAGIC
+                : place == Place::controller_v2
+                    ? type == CGROUP2_SUPER_MAGIC
+                    : type == TMPFS_MAGIC || type == SYSFS_MAGIC || type == CGROUP2_SUPER_MAGIC;
+    if (!good) return fail("not a cgroup file system");
+    return {};
+}
+
+/// `point` as seen from `root`: "" where they are the same.
+std::optional<std::string_view> below(std::string_view point, std::string_view root) {
+    while (root.ends_with('/')) root.remove_suffix(1);
+    if (!point.starts_with(root)) return {};
+    point.remove_prefix(root.size());
+    if (!point.empty() && !point.starts_with('/')) return {};
+    return point;
+}
+
+} // namespace
+
+Result<Dir> Dir::open_mount(const Layout &layout, const Mount &mount) {
+    auto relative = below(mount.point, layout.root);
+    if (!relative) return fail(mount.point + ": not below " + layout.root);
+    auto root = open_file(layout.root, directory_flags);
+    if (!root) return fail_from(std::move(root));
+    auto check = [&](int fd, Place place) -> Result<void> {
+        if (!layout.check_magic) return {};
+        return check_magic(fd, place);
+    };
+    if (auto good = check(root->get(), Place::root); !good)
+        return fail_from(std::move(good), layout.root);
+    auto dir = Dir(std::move(*root), layout).down(*relative);
+    if (!dir) return fail_from(std::move(dir), layout.root);
+    auto place = mount.v2 ? Place::controller_v2 : Place::controller_v1;
+    if (auto good = check(dir->fd(), place); !good) return fail_from(std::move(good), mount.point);
+    return dir;
+}
+
+Result<Dir> Dir::child(const std::string &name) const {
+    if (!is_name(name)) return fail("'" + name + "': not a plain name");
+    auto fd = open_at(fd_.get(), name, directory_flags);
+    if (!fd) return fail_from(std::move(fd));
+    return Dir(std::move(*fd), *this);
+}
+
+Result<Dir> Dir::down(std::string_view path) const {
+    auto self = open_at(fd_.get(), ".", directory_flags);
+    if (!self) return fail_from(std::move(self));
+    Dir dir(std::move(*self), *this);
+    while (path.starts_with('/')) path.remove_prefix(1);
+    if (path.empty()) return dir;
+    for (auto name : split(path, '/')) {
+        auto next = dir.child(std::string(name));
+        if (!next) return next;
+        dir = std::move(*next);
+    }
+    return dir;
+}
+
+bool Dir::has(const char *name) const {
+    return ::faccessat(fd_.get(), name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Result<Dir> Dir::make(const std::string &name) const {
+    if (!is_name(name)) return fail("'" + name + "': not a plain name");
+    bool made = ::mkdirat(fd_.get(), name.c_str(), 0755) == 0;
+    if (!made && errno != EEXIST) return fail_errno(name);
+    auto dir = child(name);
+    if (dir && made && born_) born_(dir->fd());
+    return dir;
+}
+
+Result<void> Dir::remove(const std::string &name) const {
+    if (!is_name(name)) return fail("'" + name + "': not a plain name");
+    if (dying_)
+        if (auto dir = child(name)) dying_(dir->fd());
+    if (::unlinkat(fd_.get(), name.c_str(), AT_REMOVEDIR) < 0 && errno != ENOENT)
+        return fail_errno(name);
+    return {};
+}
+
+Result<std::string> read_at(int directory, const char *name) {
+    auto fd = open_at(directory, name, O_RDONLY | O_NOFOLLOW);
+    if (!fd) return fail_from(std::move(fd));
+    auto text = read_all(fd->get(), 1 << 16);
+    if (!text) return fail_from(std::move(text), name);
+    if (text->ends_with('\n')) text->pop_back();
+    return text;
+}
+
+Result<std::string> Dir::read(const char *name) const { return read_at(fd_.get(), name); }
+
+Result<Fd> Dir::open_for_writing(const char *name) const {
+    return open_at(fd_.get(), name, O_WRONLY | O_NOFOLLOW);
+}
+
+Result<void> Dir::write(const char *name, std::string_view text) const {
+    auto fd = open_for_writing(name);
+    if (!fd) return fail_from(std::move(fd));
+    if (auto done = write_all(fd->get(), text); !done) return fail_from(std::move(done), name);
+    return {};
+}
+
+Result<void> Dir::give(const char *name, uid_t uid) const {
+    auto fd = open_for_writing(name);
+    if (!fd) return fail_from(std::move(fd));
+    if (::fchown(fd->get(), uid, static_cast<gid_t>(-1)) < 0) return fail_errno(name);
+    return {};
+}
+
+const Mount *find_mount(const Layout &layout, std::string_view controller) {
+    for (const auto &mount : layout.mounts) {
+        if (!below(mount.point, layout.root)) continue;
+        if (controller.empty()
+                ? mount.v2
+                : std::ranges::find(mount.controllers, controller) != mount.controllers.end())
+            return &mount;
+    }
+    return nullptr;
+}
+
+std::optional<std::string> path_in(const Membership &where, const Mount &mount) {
+    for (const auto &member : where) {
+        bool same = mount.v2 ? member.hierarchy == 0 && member.controllers.empty()
+                             : !mount.controllers.empty() &&
+                                   std::ranges::find(member.controllers, mount.controllers[0]) !=
+                                       member.controllers.end();
+        if (!same) continue;
+        auto seen = below(member.path, mount.root);
+        if (!seen) return {};
+        return std::string(*seen);
+    }
+    return {};
+}
+
+} // namespace dtask::cgroup

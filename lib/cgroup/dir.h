@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Dir: an open cgroup directory. Each is opened from the one above it by one
+// plain name, with O_NOFOLLOW, so no link and no ".." can lead elsewhere; the
+// root and every controller must lie on a file system of the kernel's own.
+// Private to lib/cgroup.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <sys/types.h>
+
+#include "lib/base/fd.h"
+#include "lib/cgroup/cgroup.h"
+
+namespace dtask::cgroup {
+
+class Dir {
+public:
+    /// The directory of a mount, which must be the layout's root or lie below it.
+    static Result<Dir> open_mount(const Layout &layout, const Mount &mount);
+
+    /// Down a path of plain names; "" and "/" mean this directory again.
+    Result<Dir> down(std::string_view path) const;
+    bool has(const char *name) const;
+
+    /// Makes the child and opens it; one that is there is opened as it is.
+    Result<Dir> make(const std::string &name) const;
+    /// Removes the child; one that is not there is no error.
+    Result<void> remove(const std::string &name) const;
+
+    Result<std::string> read(const char *name) const;
+    Result<void> write(const char *name, std::string_view text) const;
+    /// Hands one file to `uid`.
+    Result<void> give(const char *name, uid_t uid) const;
+    Result<Fd> open_for_writing(const char *name) const;
+
+    int fd() const { return fd_.get(); }
+    Fd release() && { return std::move(fd_); }
+
+private:
+    Dir(Fd fd, const Layout &layout)
+        : fd_(std::move(fd)), born_(layout.born), dying_(layout.dying) {}
+    Dir(Fd fd, const Dir &above) : fd_(std::move(fd)), born_(above.born_), dying_(above.dying_) {}
+    Result<Dir> child(const std::string &name) const;
+
+    Fd fd_;
+    void (*born_)(int);
+    void (*dying_)(int);
+};
+
+/// Reads a small file below an open directory, trailing newline removed.
+Result<std::string> read_at(int directory, const char *name);
+
+/// The first mount below the layout's root that has the controller; v2's
+/// single mount where `controller` is empty. nullptr where there is none.
+const Mount *find_mount(const Layout &layout, std::string_view controller);
+
+/// Where the process is in the hierarchy of that mount, as seen from its
+/// point. Nothing where it is not in it, or outside of what is mounted.
+std::optional<std::string> path_in(const Membership &where, const Mount &mount);
+
+} // namespace dtask::cgroup

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The worker's group from the user's side: found by the same rules by which
+// the drivers made it, then joined and read.
+#include "lib/cgroup/cgroup.h"
+
+#include <fcntl.h>
+
+#include "lib/base/strings.h"
+#include "lib/cgroup/dir.h"
+
+namespace dtask::cgroup {
+namespace {
+
+/// v1 writes "no limit" as the largest whole page count of a signed 64-bit number.
+constexpr std::uint64_t v1_unlimited = std::uint64_t{1} << 62;
+
+struct Found {
+    Fd directory, procs;
+    std::string path;
+};
+
+/// The group in one v1 controller, if it is there.
+Result<std::optional<Found>> find_v1(const Layout &layout, const Membership &self,
+                                     const GroupName &name, std::string_view controller) {
+    auto mount = find_mount(layout, controller);
+    if (!mount) return std::nullopt;
+    auto root = Dir::open_mount(layout, *mount);
+    if (!root) return fail_from(std::move(root));
+
+    std::vector<std::string> paths;
+    if (auto path = path_in(self, *mount))
+        if (auto own = own_task_path(*path)) paths.push_back(*own + "/dtask");
+    paths.push_back("/dtask/job_" + std::to_string(name.job) + "/step_" +
+                    std::to_string(name.step) + "/task_" + std::to_string(name.rank));
+    for (auto &path : paths) {
+        auto dir = root->down(path);
+        if (!dir) continue;
+        auto procs = dir->open_for_writing("cgroup.procs");
+        if (!procs) return fail_from(std::move(procs), path);
+        return Found{std::move(*dir).release(), std::move(*procs), std::move(path)};
+    }
+    return std::nullopt;
+}
+
+Result<std::uint64_t> read_number(const Fd &dir, const char *name) {
+    auto text = read_at(dir.get(), name);
+    if (!text) return fail_from(std::move(text));
+    if (*text == "max") return 0;
+    auto number = parse_uint(*text);
+    if (!number) return fail(std::string(name) + ": not a number");
+    return *number;
+}
+
+/// The number after `key` in a file of "key number" lines.
+Result<std::uint64_t> read_keyed(const Fd &dir, const char *name, std::string_view key) {
+    auto text = read_at(dir.get(), name);
+    if (!text) return fail_from(std::move(text));
+    for (auto line : split(*text, '\n')) {
+        auto blank = line.find(' ');
+        if (blank == line.npos || line.substr(0, blank) != key) continue;
+        if (auto number = parse_uint(line.substr(blank + 1))) return *number;
+        break;
+    }
+    return fail(std::string(name) + ": no " + std::string(key));
+}
+
+} // namespace
+
+Result<std::optional<WorkerGroup>> WorkerGroup::find(const GroupName &name,
+                                                     const std::string &root) {
+    auto layout = system_layout(root);
+    if (!layout) return fail_from(std::move(layout));
+    auto self = membership_of(0);
+    if (!self) return fail_from(std::move(self));
+    return find(*layout, *self, name);
+}
+
+Result<std::optional<WorkerGroup>> WorkerGroup::find(const Layout &layout, const Membership &self,
+                                                     const GroupName &name) {
+    WorkerGroup group;
+    if (find_mount(layout, "memory")) {
+        auto memory = find_v1(layout, self, name, "memory");
+        if (!memory) return fail_from(std::move(memory));
+        auto cpu = find_v1(layout, self, name, "cpu");
+        if (!cpu) return fail_from(std::move(cpu));
+        if (*memory) {
+            group.memory_ = std::move((*memory)->directory);
+            group.memory_procs_ = std::move((*memory)->procs);
+            group.memory_path_ = std::move((*memory)->path);
+        }
+        if (*cpu) {
+            group.cpu_ = std::move((*cpu)->directory);
+            group.cpu_procs_ = std::move((*cpu)->procs);
+            group.cpu_path_ = std::move((*cpu)->path);
+        }
+        if (!group.memory_ && !group.cpu_) return std::nullopt;
+        return group;
+    }
+
+    auto mount = find_mount(layout, "");
+    if (!mount) return std::nullopt;
+    auto path = path_in(self, *mount);
+    auto own = path ? own_task_path(*path) : std::nullopt;
+    if (!own) return std::nullopt;
+    auto root = Dir::open_mount(layout, *mount);
+    if (!root) return fail_from(std::move(root));
+    auto task = root->down(*own);
+    if (!task) return fail_from(std::move(task));
+    group.version_ = 2;
+    auto limited = [&](const char *file) {
+        auto text = task->read(file);
+        return text && !text->starts_with("max");
+    };
+    if (limited("memory.high")) {
+        auto dir = task->down("");
+        if (!dir) return fail_from(std::move(dir));
+        group.memory_ = std::move(*dir).release();
+        group.memory_path_ = *own;
+    }
+    if (limited("cpu.max")) {
+        auto dir = task->down("");
+        if (!dir) return fail_from(std::move(dir));
+        group.cpu_ = std::move(*dir).release();
+        group.cpu_path_ = *own;
+    }
+    if (!group.memory_ && !group.cpu_) return std::nullopt;
+    return group;
+}
+
+Result<void> WorkerGroup::join(pid_t pid) const {
+    if (version_ == 2) return {};
+    auto text = std::to_string(pid);
+    if (memory_procs_)
+        if (auto done = write_all(memory_procs_.get(), text); !done)
+            return fail_from(std::move(done), memory_path_);
+    if (cpu_procs_)
+        if (auto done = write_all(cpu_procs_.get(), text); !done)
+            return fail_from(std::move(done), cpu_path_);
+    return {};
+}
+
+Result<std::uint64_t> WorkerGroup::memory_limit() const {
+    if (!memory_) return 0;
+    auto limit = read_number(memory_, version_ == 2 ? "memory.high" : "memory.limit_in_bytes");
+    if (limit && *limit >= v1_unlimited) return 0;
+    return limit;
+}
+
+Result<std::uint64_t> WorkerGroup::memory_usage() const {
+    if (!memory_) return fail("no memory limit");
+    return read_number(memory_, version_ == 2 ? "memory.current" : "memory.usage_in_bytes");
+}
+
+Result<std::uint64_t> WorkerGroup::memory_peak() const {
+    if (!memory_) return fail("no memory limit");
+    return read_number(memory_, version_ == 2 ? "memory.peak" : "memory.max_usage_in_bytes");
+}
+
+Result<std::uint64_t> WorkerGroup::oom_kills() const {
+    if (!memory_) return fail("no memory limit");
+    return read_keyed(memory_, version_ == 2 ? "memory.events" : "memory.oom_control", "oom_kill");
+}
+
+Result<std::uint64_t> WorkerGroup::cpu_quota_us() const {
+    if (!cpu_) return 0;
+    auto text = read_at(cpu_.get(), version_ == 2 ? "cpu.max" : "cpu.cfs_quota_us");
+    if (!text) return fail_from(std::move(text));
+    auto first = std::string_view(*text).substr(0, text->find(' '));
+    if (first == "-1" || first == "max") return 0;
+    auto quota = parse_uint(first);
+    if (!quota) return fail("cpu quota: not a number");
+    return *quota;
+}
+
+} // namespace dtask::cgroup

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Driver for cgroup v1: one group a controller, a child of the task's own
+// group where Slurm made one there, else in a tree of our own.
+#include "lib/cgroup/drivers.h"
+
+#include <array>
+#include <string>
+
+namespace dtask::cgroup {
+namespace {
+
+constexpr const char *group = "dtask"; // our child of task_N, and our tree's root
+constexpr int races = 20;              // how often another step may remove what we are about to use
+
+std::array<std::string, 4> tree_names(const GroupName &name) {
+    return {group, "job_" + std::to_string(name.job), "step_" + std::to_string(name.step),
+            "task_" + std::to_string(name.rank)};
+}
+
+struct Place {
+    Dir parent;       ///< of the group
+    std::string name; ///< of the group below it
+};
+
+class V1 final : public Driver {
+public:
+    explicit V1(Layout layout) : layout_(std::move(layout)) {}
+
+    int version() const override { return 1; }
+
+    Result<void> make_worker_group(const Membership &where, const GroupName &name,
+                                   const Limits &limits, uid_t uid) override {
+        if (limits.memory > 0) {
+            auto made = make(where, name, "memory", uid,
+                             [&](const Dir &dir) { return set_memory(dir, limits.memory); });
+            if (!made) return made;
+        }
+        if (limits.cpu_quota_us > 0) {
+            auto made = make(where, name, "cpu", uid,
+                             [&](const Dir &dir) { return set_cpu(dir, limits.cpu_quota_us); });
+            if (!made) {
+                (void)remove(where, name);
+                return made;
+            }
+        }
+        return {};
+    }
+
+    Result<void> remove(const Membership &where, const GroupName &name) override {
+        // Both are tried, whatever the first says.
+        auto memory = unmake(where, name, "memory");
+        auto cpu = unmake(where, name, "cpu");
+        return memory ? cpu : memory;
+    }
+
+private:
+    static Result<void> set_memory(const Dir &dir, std::uint64_t bytes) {
+        auto text = std::to_string(bytes);
+        if (auto done = dir.write("memory.limit_in_bytes", text); !done) return done;
+        // Memory and swap together; there only where the kernel counts swap.
+        if (dir.has("memory.memsw.limit_in_bytes"))
+            return dir.write("memory.memsw.limit_in_bytes", text);
+        return {};
+    }
+
+    static Result<void> set_cpu(const Dir &dir, std::uint64_t quota_us) {
+        if (auto done = dir.write("cpu.cfs_period_us", "100000"); !done) return done;
+        return dir.write("cpu.cfs_quota_us", std::to_string(quota_us));
+    }
+
+    /// The controller's directory and the task's own group in it, if it has one.
+    Result<std::pair<Dir, std::optional<std::string>>> locate(const Membership &where,
+                                                              std::string_view controller) const {
+        auto mount = find_mount(layout_, controller);
+        if (!mount)
+            return fail(std::string(controller) + ": no such cgroup controller below " +
+                        layout_.root);
+        auto dir = Dir::open_mount(layout_, *mount);
+        if (!dir) return fail_from(std::move(dir), controller);
+        auto path = path_in(where, *mount);
+        std::optional<std::string> own;
+        if (path) own = own_task_path(*path);
+        return std::pair{std::move(*dir), std::move(own)};
+    }
+
+    /// The parent of the worker's group, made where it is ours.
+    Result<Place> parent(const Membership &where, const GroupName &name,
+                         std::string_view controller) const {
+        auto located = locate(where, controller);
+        if (!located) return fail_from(std::move(located));
+        auto &[dir, own] = *located;
+        if (own) {
+            auto task = dir.down(*own);
+            if (!task) return fail_from(std::move(task), controller);
+            return Place{std::move(*task), group};
+        }
+        auto names = tree_names(name);
+        for (std::size_t i = 0; i + 1 < names.size(); i++) {
+            auto next = dir.make(names[i]);
+            if (!next) return fail_from(std::move(next), controller);
+            dir = std::move(*next);
+        }
+        return Place{std::move(dir), names.back()};
+    }
+
+    template <class Set>
+    Result<void> make(const Membership &where, const GroupName &name, std::string_view controller,
+                      uid_t uid, Set set) const {
+        auto attempt = [&]() -> Result<Dir> {
+            auto place = parent(where, name, controller);
+            if (!place) return fail_from(std::move(place));
+            // One that is there is of a step that died with its slurmstepd: start afresh.
+            (void)place->parent.remove(place->name);
+            auto dir = place->parent.make(place->name);
+            if (!dir) return fail_from(std::move(dir), controller);
+            return dir;
+        };
+        // In our own tree another task's end may remove a parent under our feet.
+        auto dir = attempt();
+        for (int i = 0; !dir && i < races; i++) dir = attempt();
+        if (!dir) return fail_from(std::move(dir));
+
+        auto done = set(*dir);
+        if (done) done = dir->give("cgroup.procs", uid);
+        if (done) return {};
+        (void)unmake(where, name, controller);
+        return fail_from(std::move(done), std::string(controller) + " cgroup");
+    }
+
+    Result<void> unmake(const Membership &where, const GroupName &name,
+                        std::string_view controller) const {
+        if (!find_mount(layout_, controller)) return {};
+        auto located = locate(where, controller);
+        if (!located) return fail_from(std::move(located));
+        auto &[root, own] = *located;
+        if (own) {
+            auto task = root.down(*own);
+            if (!task) return {}; // Slurm has removed it, and ours with it
+            if (auto done = task->remove(group); !done)
+                return fail_from(std::move(done), controller);
+            return {};
+        }
+        return unmake_tree(root, name, controller);
+    }
+
+    /// Our own tree: the group, then whatever is empty above it.
+    static Result<void> unmake_tree(const Dir &root, const GroupName &name,
+                                    std::string_view controller) {
+        auto names = tree_names(name);
+        std::string path;
+        for (std::size_t i = 0; i + 1 < names.size(); i++) path.append("/").append(names[i]);
+        for (std::size_t depth = names.size(); depth > 0; depth--) {
+            auto parent = root.down(path);
+            if (parent) {
+                auto done = parent->remove(names[depth - 1]);
+                if (!done && depth == names.size()) return fail_from(std::move(done), controller);
+                if (!done) return {}; // other tasks still use it
+            }
+            path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+        }
+        return {};
+    }
+
+    Layout layout_;
+};
+
+} // namespace
+
+std::unique_ptr<Driver> make_v1(Layout layout) { return std::make_unique<V1>(std::move(layout)); }
+
+} // namespace dtask::cgroup
