@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scheduler without workers, for tests of the Python client.
+
+It speaks doc/protocol.md by itself, on purpose without dtask._wire, records what clients send, and
+answers as told: by running the functions here ("run"), with None at once ("none"), or not at all
+("hold"). `python3 scheduler.py` serves "none" in a process of its own and prints address and token:
+to measure a client.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import pickle
+import socket
+import struct
+import sys
+import threading
+import traceback
+
+MAGIC = b"dtask-1\n"
+
+
+class FakeScheduler:
+    """Listens on loopback from the constructor on; use as a context manager.
+
+    received  (header, payload) of every frame, in order
+    """
+
+    def __init__(self, answer="run", token=None, welcome=None):
+        self.answer = answer
+        self.token = token or os.urandom(32)
+        self.received = []
+        self.functions = {}
+        self.connections = []
+        self.welcome = {
+            "t": "welcome",
+            "id": "7.0",
+            "engine": "native",
+            "expected": 2,
+            "workers": 2,
+            "nthreads": 1,
+            "memory_limit": 200 << 20,
+            **(welcome or {}),
+        }
+        self.info = {
+            "t": "info",
+            "id": "7.0",
+            "engine": "native",
+            "workers": [
+                {
+                    "name": f"w{i}",
+                    "node": f"n{i}",
+                    "task": i,
+                    "nthreads": 1,
+                    "memory_limit": 200 << 20,
+                    "memory": 5 << 20,
+                    "address": f"127.0.0.1:{9000 + i}",
+                    "shoe_size": 43,
+                }
+                for i in range(2)
+            ],
+        }
+        self._changed = threading.Condition()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Stop listening and drop every connection."""
+        self._listener.close()
+        self.drop()
+
+    def drop(self):
+        """Close the clients' connections."""
+        for connection in self.connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def send(self, header, payload=b""):
+        """Send a frame to every client."""
+        data = json.dumps(header).encode()
+        data = struct.pack("<II", len(data), len(payload)) + data + payload
+        for connection in self.connections:
+            connection.sendall(data)
+
+    def expect(self, kind, count=1, timeout=10):
+        """Wait until `count` frames of a type have come; returns them."""
+        with self._changed:
+            found = []
+
+            def there():
+                found[:] = [frame for frame in self.received if frame[0]["t"] == kind]
+                return len(found) >= count
+
+            assert self._changed.wait_for(there, timeout), (
+                f"{len(found)} of {count} {kind} frames within {timeout} s"
+            )
+            return found
+
+    def tasks(self, count, timeout=10):
+        """Wait for that many submitted tasks; returns (k, function's number, arguments) of each."""
+        with self._changed:
+            found = []
+
+            def there():
+                found.clear()
+                for header, payload in self.received:
+                    if header["t"] == "submit":
+                        at = 0
+                        for k, length in zip(header["k"], header["len"]):
+                            found.append((k, header["f"], payload[at : at + length]))
+                            at += length
+                return len(found) >= count
+
+            assert self._changed.wait_for(there, timeout), (
+                f"{len(found)} of {count} tasks within {timeout} s"
+            )
+            return found
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        stream = connection.makefile("rb", buffering=1 << 18)
+        try:
+            hello = stream.read(48)
+            if hello[:8] != MAGIC:
+                return
+            nonce = os.urandom(32)
+            proof = hmac.new(self.token, b"dtask accept" + hello + nonce, hashlib.sha256).digest()
+            connection.sendall(MAGIC + nonce + proof)
+            want = hmac.new(self.token, b"dtask initiate" + hello + nonce, hashlib.sha256).digest()
+            if stream.read(32) != want:
+                return
+            self.connections.append(connection)
+            self._send_to(connection, self.welcome)
+            while True:
+                lengths = stream.read(8)
+                if len(lengths) < 8:
+                    return
+                header_length, payload_length = struct.unpack("<II", lengths)
+                header = json.loads(stream.read(header_length))
+                payload = stream.read(payload_length)
+                if self.answer != "none":
+                    with self._changed:
+                        self.received.append((header, payload))
+                        self._changed.notify_all()
+                self._handle(connection, header, payload)
+        except (OSError, ValueError):
+            pass
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _send_to(connection, header, payload=b""):
+        data = json.dumps(header).encode()
+        connection.sendall(struct.pack("<II", len(data), len(payload)) + data + payload)
+
+    def _handle(self, connection, header, payload):
+        kind = header["t"]
+        if kind == "info":
+            self._send_to(connection, self.info)
+        elif kind == "function":
+            self.functions[header["f"]] = payload
+        elif kind == "submit" and self.answer == "none":
+            none = pickle.dumps(None)
+            count = len(header["k"])
+            self._send_to(
+                connection,
+                {"t": "done", "k": header["k"], "len": [len(none)] * count},
+                none * count,
+            )
+        elif kind == "submit" and self.answer == "run":
+            at = 0
+            for k, length in zip(header["k"], header["len"]):
+                self._run(connection, header["f"], k, payload[at : at + length])
+                at += length
+
+    def _run(self, connection, f, k, data):
+        try:
+            function = pickle.loads(self.functions[f])
+            args, kwargs = pickle.loads(data)
+            body = pickle.dumps(function(*args, **kwargs))
+        except BaseException as error:
+            try:
+                pickled = pickle.dumps(error)
+            except Exception:
+                pickled = None
+            body = pickle.dumps(
+                (pickled, type(error).__name__, str(error), traceback.format_exc())
+            )
+            about = {"t": "failed", "k": k, "kind": "raised", "message": str(error), "tries": 1}
+            self._send_to(connection, about, body)
+        else:
+            self._send_to(connection, {"t": "done", "k": [k], "len": [len(body)]}, body)
+
+
+if __name__ == "__main__":
+    with FakeScheduler("none") as fake:
+        print(fake.address, fake.token.hex(), flush=True)
+        sys.stdin.read()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+# How steps end: exit codes, how soon, and that nothing is left.
+
+bats_require_minimum_version 1.5.0
+
+load lib
+
+# Seconds from the client's end to srun's.
+delay() { awk "BEGIN { printf \"%.3f\", $ended - $(field end) }"; }
+ended_within() { below "$(delay)" "$1" || fail "srun ended $(delay) s after the client, limit $1 s"; }
+
+client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
+
+@test "the client's exit code is srun's" {
+    client_ends exit 7
+    expect_code 7
+    ended_within 3
+    nothing_left
+}
+
+@test "exit code 0" {
+    client_ends exit 0
+    expect_code 0
+    ended_within 3
+    nothing_left
+    [[ $(job_field "$job" JobState) == COMPLETED ]]
+    # A clean end is a silent one.
+    [[ ! -s $err ]] || fail "said: $(<"$err")"
+}
+
+@test "a client that dies of SIGSEGV gives 139" {
+    client_ends segv
+    expect_code 139
+    ended_within 3
+    nothing_left
+}
+
+@test "a client that returns at once" {
+    client_ends at-once
+    expect_code 0
+    ended_within 3
+    nothing_left
+}
+
+@test "a command that is no Python and returns at once" {
+    step "${request[@]}" true
+    expect_code 0
+    nothing_left
+}
+
+@test "a client that never connects" {
+    client_ends never
+    expect_code 0
+    ended_within 3
+    nothing_left
+}
+
+@test "a client that raises: its traceback, and 1" {
+    client_ends raise
+    expect_code 1
+    expect_line "$err" "ValueError: the client's own error"
+    ended_within 3
+    nothing_left
+}
+
+@test "a client that ends while its map is under way" {
+    client_ends busy
+    expect_code 0
+    ended_within 3
+    nothing_left
+}
+
+@test "a command that does not exist gives 127 and says so" {
+    step "${request[@]}" no-such-command
+    expect_code 127
+    expect_line "$err" 'no-such-command'
+    nothing_left
+}
+
+@test "a command that cannot be executed gives 126 and says so" {
+    echo text >plain-file
+    step "${request[@]}" "$work/plain-file"
+    expect_code 126
+    expect_line "$err" 'plain-file'
+    nothing_left
+}
+
+@test "the client has srun's stdin, its arguments and the submit directory" {
+    code=0
+    as_user srun -J "$name" --dtask -n2 --mem-per-cpu=200 sh -c 'cat; echo "$PWD|$1|$2"' sh 'a b' '' \
+        >"$out" 2>"$err" < <(printf 'one\ntwo\n') || code=$?
+    expect_code 0
+    [[ $(<"$out") == $'one\ntwo\n'"$work|a b|" ]] || fail "$(<"$out")"
+}
+
+@test "scancel during a map: gone within KillWait" {
+    local cancelled
+    start_step "${request[@]}" python3 "$clients/long_map.py" 20000 10
+    wait_for "results" 60 has_field started
+    cancelled=$(now)
+    scancel "$job"
+    end_step 20
+    below "$(since "$cancelled")" $((kill_wait + 1)) || fail "took $(since "$cancelled") s"
+    ((code != 0)) || fail "exit code 0"
+    nothing_left $((kill_wait + 2))
+}
+
+@test "scancel --signal=TERM --full of the step ends it" {
+    start_step "${request[@]}" python3 "$clients/long_map.py" 20000 10
+    wait_for "results" 60 has_field started
+    scancel --signal=TERM "$job.0"
+    end_step 20
+    ((code != 0)) || fail "exit code 0"
+    nothing_left $((kill_wait + 2))
+}
+
+@test "the time limit ends a step as scancel does" {
+    # Limits are whole minutes; a job can be given less by moving its end.
+    start_step "${request[@]}" -t 10 python3 "$clients/long_map.py" 60000 10
+    wait_for "results" 60 has_field started
+    scontrol update jobid="$job" EndTime=now
+    end_step 90
+    ((code != 0)) || fail "exit code 0"
+    [[ $(job_field "$job" JobState) == TIMEOUT ]] || fail "$(job_field "$job" JobState)"
+    nothing_left $((kill_wait + 2))
+}
+
+@test "twenty steps of one job leave nothing" {
+    printf '%s\n' '#!/bin/bash' '#SBATCH --dtask -N4 -n8 --mem-per-cpu=50' \
+        'for i in $(seq 20); do srun true || echo "step $i: $?"; done' >job.sh
+    invoke 180 as_user sbatch --parsable --wait -J "$name" -o "$work/job.out" job.sh
+    job=$(head -n 1 "$out")
+    expect_code 0
+    [[ ! -s $work/job.out ]] || fail "$(<"$work/job.out")"
+    nothing_left
+}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+# kill -9 of each kind of process in the midst of a map of 2,000.
+
+bats_require_minimum_version 1.5.0
+
+load lib
+
+# start_map: 2,000 calls of 20 ms, under way.
+start_map() {
+    start_step "${request[@]}" python3 "$clients/long_map.py" 2000 20
+    wait_for "the first results" 60 has_field started
+}
+
+kill_one() {
+    victim=$(one_process "$@") || fail "no process: $*"
+    kill -KILL "$victim"
+}
+
+all_right() {
+    end_step 90
+    expect_line "$out" '^right 2000$'
+    expect_line "$out" '^wrong 0$'
+    nothing_left
+}
+
+@test "an executor" {
+    start_map
+    kill_one executor
+    all_right
+    expect_code 0
+}
+
+@test "a worker daemon" {
+    start_map
+    kill_one worker 3
+    all_right
+    expect_code 0
+}
+
+@test "a worker daemon comes back" {
+    start_map
+    kill_one worker 3
+    another_worker() { [[ $(one_process worker 3) != "$victim" ]] && one_process worker 3; }
+    wait_for "another worker in task 3" 20 another_worker
+    all_right
+}
+
+@test "a worker's launcher" {
+    start_map
+    kill_one launcher 5
+    all_right
+}
+
+@test "every executor, one after the other" {
+    start_map
+    local pid
+    for pid in $(processes executor); do kill -KILL "$pid"; done
+    all_right
+    expect_code 0
+}
+
+@test "the scheduler: the step ends non-zero within 5 s and says so" {
+    start_map
+    kill_one scheduler
+    local killed
+    killed=$(now)
+    end_step 20
+    below "$(since "$killed")" 5 || fail "took $(since "$killed") s"
+    ((code != 0)) || fail "exit code 0"
+    expect_line "$err" 'scheduler'
+    nothing_left $((kill_wait + 2))
+}
+
+@test "the client's launcher: the step ends non-zero, nothing is left" {
+    start_map
+    kill_one launcher 0
+    end_step 20
+    ((code != 0)) || fail "exit code 0"
+    nothing_left $((kill_wait + 2))
+}
+
+@test "a function whose process dies each time: WorkerCrashed after three tries" {
+    step "${request[@]}" python3 "$clients/crashes.py"
+    expect_code 0
+    expect_line "$out" '^tries 3$'
+    expect_line "$out" '^signal 9$'
+    expect_line "$out" '^exit_code 5$'
+    expect_line "$out" '^right 100$'
+    nothing_left
+}

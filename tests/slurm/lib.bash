@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC1091,SC2034,SC2154
+#
+# What the tests on real Slurm share. Steps run as an ordinary user where that user can read the
+# tree, for root may do what no user may; DTASK_TEST_USER=root says otherwise.
+#
+# step ARGS...            srun --dtask ARGS..., waits: $out, $err, $code, $job
+# start_step ARGS...      the same in the background; end it with `end_step SECONDS`
+# A file whose tests need no plugin sets needs_plugin= (empty) before it loads this.
+#
+# nothing_left SECONDS    no process, cgroup, file or shared memory of $job remains
+
+source "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.bash"
+clients=$tree/tests/slurm/clients
+sandbox=$tree/tests/slurm/sandbox
+kill_wait=5 # KillWait of the sandbox
+
+setup_file() {
+    "$sandbox" up
+    eval "$("$sandbox" env)"
+    [[ -z ${needs_plugin-yes} ]] || grep -q dtask.so "${SLURM_CONF%/*}/plugstack.conf" || {
+        echo "the plugin is not built: no dtask.so in $build/spank" >&2
+        return 1
+    }
+    step_user=${DTASK_TEST_USER:-nobody}
+    if ! setpriv --reuid="$step_user" --clear-groups --regid=65534 test -r "$tree/python/dtask/__init__.py"; then
+        echo "# $step_user cannot read $tree: the steps run as root" >&3
+        step_user=root
+    fi
+    export step_user
+}
+
+setup() {
+    setup_work
+    name=dt-$BATS_SUITE_TEST_NUMBER-$$
+    job='' step_pid=''
+}
+
+teardown() {
+    [[ -z $(jobs_named "$name") ]] || jobs_named "$name" | xargs -r scancel
+    [[ -z $step_pid ]] || kill "$step_pid" 2>/dev/null || true
+    teardown_work
+}
+
+# as_user COMMAND...: as the user whose steps these are.
+as_user() {
+    if [[ $step_user == root ]]; then
+        "$@"
+    else
+        setpriv --reuid="$step_user" --regid="$(id -g "$step_user")" --init-groups env HOME=/tmp "$@"
+    fi
+}
+
+jobs_named() { squeue -h -n "$1" -o %A; }
+# Of a job that runs or ran lately.
+job_of() { scontrol -o show jobs | sed -n "s/^JobId=\([0-9]*\) .*JobName=$1 .*/\1/p" | tail -n 1; }
+job_field() { scontrol -o show job "$1" | grep -oP "(?<=\b$2=)\S+" | head -n 1; }
+next_job() { scontrol show config | awk '$1 == "NEXT_JOB_ID" { print $3 }'; }
+
+# The request of most tests: 8 tasks of 4 CPUs on 4 nodes.
+request=(-N4 -n8 --cpus-per-task=4 --mem-per-cpu=50)
+
+# run_srun SECONDS ARGS...: a plain srun, as the user.
+run_srun() {
+    local limit=$1
+    shift
+    invoke "$limit" as_user srun -J "$name" "$@"
+    ended=$(now)
+    job=$(job_of "$name")
+}
+
+step() { run_srun "${step_limit:-60}" --dtask "$@"; }
+
+start_step() {
+    as_user srun -J "$name" --dtask "$@" >"$out" 2>"$err" </dev/null 3>&- &
+    step_pid=$!
+    wait_for "a running job" 30 running_job
+    job=$(jobs_named "$name")
+}
+running_job() { [[ -n $(squeue -h -t running -n "$name" -o %A) ]]; }
+
+step_ended() { ! kill -0 "$step_pid" 2>/dev/null; }
+end_step() {
+    wait_for "the end of srun" "$1" step_ended
+    ended=$(now)
+    code=0
+    wait "$step_pid" || code=$?
+    step_pid=''
+}
+
+# ---- the processes of a step ------------------------------------------------------------------
+
+# Of our job: ids of the processes that have its number in their environment.
+job_processes() {
+    local pid
+    for pid in $(processes_with SLURM_JOB_ID "$job"); do
+        [[ $(readlink "/proc/$pid/exe") != */srun ]] || continue
+        grep -qzxF -- "SLURM_CONF=$SLURM_CONF" "/proc/$pid/environ" 2>/dev/null && printf '%s\n' "$pid"
+    done
+    return 0
+}
+
+parent_of() { awk '$1 == "PPid:" { print $2 }' "/proc/$1/status"; }
+
+# processes ROLE [RANK]: launcher, scheduler, worker or executor; one process id a line.
+processes() {
+    local pid words exe parent
+    for pid in $(job_processes); do
+        [[ -z ${2:-} ]] || grep -qzxF "SLURM_PROCID=$2" "/proc/$pid/environ" 2>/dev/null || continue
+        words=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || continue
+        exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || continue
+        parent=$(cat "/proc/$(parent_of "$pid")/comm" 2>/dev/null) || continue
+        case $1 in
+            launcher) [[ $exe == */dtaskd* && $parent == slurmstepd* ]] ;;
+            scheduler | worker) [[ $exe == */dtaskd* && $parent != slurmstepd* && $words =~ (^|[ /-])$1( |$) ]] ;;
+            executor) [[ $words == *dtask.executor* ]] ;;
+            *) fail "processes: no role '$1'" ;;
+        esac && printf '%s\n' "$pid"
+    done
+    return 0
+}
+# The first of them; fails where there is none.
+one_process() {
+    local found
+    found=$(processes "$@" | head -n 1)
+    [[ -n $found ]] && printf '%s\n' "$found"
+}
+
+# ports_of PID: the TCP ports on which it listens.
+ports_of() { ss -Htlnp | grep -F "pid=$1," | awk '{ n = split($4, part, ":"); print part[n] }'; }
+
+# ---- what is left -----------------------------------------------------------------------------
+
+left_cgroups() { find /sys/fs/cgroup -type d \( -path "*/slurm_*/job_$job" -o -path "*/dtask/*/job_$job" -o -path "*_slurmstepd.scope/job_$job" \) 2>/dev/null; }
+
+left() {
+    local pid
+    for pid in $(job_processes); do printf 'process %s: %s\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -c1-80)"; done
+    left_cgroups
+    left_files
+}
+none_left() { [[ -z $(left) ]]; }
+
+nothing_left() {
+    [[ -n $job ]] || fail "no job of this test is known"
+    wait_for "a clean end of job $job" "${1:-3}" none_left || fail "left behind:"$'\n'"$(left)"
+}

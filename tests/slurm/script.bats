@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+# Job scripts, inheritance, nested steps, and steps that have nothing to do with dtask.
+
+bats_require_minimum_version 1.5.0
+
+load lib
+
+# batch FILE ARGS...: runs it to its end; its output in $out.
+batch() {
+    local file=$1
+    shift
+    invoke 90 as_user sbatch --parsable --wait -J "$name" -o "$work/job.out" -e "$work/job.err" "$@" "$file"
+    job=$(head -n 1 "$out")
+    cat "$work/job.out" >"$out"
+    cat "$work/job.err" >>"$err"
+}
+
+write_script() {
+    printf '%s\n' '#!/bin/bash' '#SBATCH --dtask' '#SBATCH -N4 -n8 --cpus-per-task=4 --mem-per-cpu=50' \
+        "$@" "srun python3 $clients/report.py" >job.sh
+}
+
+@test "#SBATCH --dtask and a plain srun: the step is a cluster, the script is not" {
+    write_script 'echo "script $(cat /proc/$PPID/comm)"'
+    batch job.sh
+    expect_code 0
+    expect_line "$out" '^script slurmstepd'
+    expect_line "$out" '^cluster [78] 6$' 1
+    [[ $(job_field "$job" JobState) == COMPLETED ]]
+    nothing_left
+}
+
+@test "the same under --export=NONE" {
+    write_script '#SBATCH --export=NONE'
+    batch job.sh
+    expect_code 0
+    expect_line "$out" '^cluster [78] 6$' 1
+    nothing_left
+}
+
+@test "the CPUs per task of the script are those of the workers" {
+    write_script
+    batch job.sh
+    expect_line "$out" '^cluster 8 6$' 1
+}
+
+@test "options of #SBATCH lines are inherited, and the inner command line beats them" {
+    printf '%s\n' '#!/bin/bash' '#SBATCH --dtask --dtask-slots=dedicated' \
+        '#SBATCH -N4 -n8 --mem-per-cpu=50' \
+        "srun python3 $clients/report.py" \
+        "srun --dtask-slots=overlap python3 $clients/report.py" \
+        "srun --dtask=off -n1 sh -c 'cat /proc/\$PPID/comm'" >job.sh
+    batch job.sh
+    expect_code 0
+    run -0 cat "$out"
+    [[ ${lines[0]} == 'cluster 6 6' ]] || fail "${lines[0]}"
+    [[ ${lines[1]} == 'cluster 8 6' ]] || fail "${lines[1]}"
+    [[ ${lines[2]} == slurmstepd* ]] || fail "${lines[2]}"
+}
+
+@test "sbatch --dtask on the command line does the same" {
+    printf '%s\n' '#!/bin/bash' "srun python3 $clients/report.py" >job.sh
+    batch job.sh --dtask -N2 -n4 --mem-per-cpu=50
+    expect_code 0
+    expect_line "$out" '^cluster 3 6$' 1
+}
+
+@test "salloc --dtask does the same" {
+    invoke 60 as_user salloc --dtask -J "$name" -N2 -n4 --mem-per-cpu=50 srun python3 "$clients/report.py"
+    expect_code 0
+    expect_line "$out" '^cluster 3 6$' 1
+}
+
+@test "two steps of one job, one after the other and side by side" {
+    printf '%s\n' '#!/bin/bash' '#SBATCH --dtask -N4 -n8 --mem-per-cpu=50' \
+        "srun python3 $clients/report.py" \
+        "srun -N2 -n4 --exact python3 $clients/report.py &" \
+        "srun -N2 -n4 --exact python3 $clients/report.py &" 'wait' >job.sh
+    batch job.sh
+    expect_code 0
+    expect_line "$out" '^cluster 7 6$' 1
+    expect_line "$out" '^cluster 3 6$' 2
+    nothing_left
+}
+
+@test "a step that the client starts is no cluster" {
+    step -N2 -n4 --cpus-per-task=2 --mem-per-cpu=100 python3 "$clients/nested.py"
+    expect_code 0
+    expect_line "$out" '^inner 0$'
+    expect_line "$out" '^parent slurmstepd' 3
+    nothing_left
+}
+
+@test "without --dtask, a step is what it is without the plugin" {
+    # A second Slurm that has no plugin is what to compare with.
+    local plain=$work/plain
+    normal() {
+        sed -E -e "s,$1,SANDBOX,g; s/\b[no]([0-9]+)\b/node\1/g; s/sandbox[0-9]+/CLUSTER/" \
+            -e 's/\b[no]\[/node[/g' \
+            -e '/SLURM_(JOB_?ID|TASK_PID|SRUN_COMM_PORT|STEP_LAUNCHER_PORT|JOB_NAME)=/d' \
+            -e '/DTASK_SANDBOX=/d; / _=/d' | sort
+    }
+    run_srun 20 -N1 -n2 -l env
+    expect_code 0
+    normal "${SLURM_CONF%/*}" <"$out" >here
+    [[ ! -s $err ]] || fail "srun said: $(<"$err")"
+    mkdir -m 755 "$plain"
+    DTASK_SANDBOX=$plain DTASK_BUILD=/nonexistent "$sandbox" up --nodes 4
+    SLURM_CONF=$plain/slurm.conf as_user srun -J "$name" -N1 -n2 -l env | normal "$plain" >there || true
+    DTASK_SANDBOX=$plain "$sandbox" down
+    grep -q SLURM_PROCID= there
+    diff there here
+}
