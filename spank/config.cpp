@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spank/config.h"
+
+#include <set>
+
+#include "lib/base/strings.h"
+
+namespace dtask::spank {
+namespace {
+
+tl::unexpected<Error> wrong(std::string_view word, std::string_view problem,
+                            std::string_view accepted) {
+    std::string text = "plugstack.conf: ";
+    text.append(word).append(": ").append(problem);
+    return fail(text.append("; accepted: ").append(accepted));
+}
+
+Result<void> set_ports(Config &config, std::string_view word, std::string_view value) {
+    auto dash = value.find('-');
+    auto low = parse_uint(value.substr(0, dash), UINT16_MAX);
+    auto high = dash == value.npos ? low : parse_uint(value.substr(dash + 1), UINT16_MAX);
+    if (!low || !high || *low == 0 || *high < *low)
+        return wrong(word, "not a range of ports", "LO-HI, as 20000-29999");
+    config.first_port = static_cast<std::uint16_t>(*low);
+    config.last_port = static_cast<std::uint16_t>(*high);
+    return {};
+}
+
+Result<void> set_path(std::string &path, std::string_view word, std::string_view value) {
+    bool good = value.starts_with('/') && value.size() < 4096;
+    for (char c : value) good = good && static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
+    if (!good) return wrong(word, "not an absolute path", "an absolute path");
+    path = value;
+    return {};
+}
+
+std::string known_keys() {
+    std::string keys;
+    for (const auto &option : model::option_table()) keys.append(option.key).append(", ");
+    return keys + "ports, launcher or cgroup_root";
+}
+
+Result<void> set(Config &config, std::string_view word) {
+    auto equals = word.find('=');
+    auto key = word.substr(0, equals);
+    auto value = equals == word.npos ? std::string_view() : word.substr(equals + 1);
+    if (equals == word.npos) return wrong(word, "not key=value", known_keys());
+    if (key == "ports") return set_ports(config, word, value);
+    if (key == "launcher") return set_path(config.launcher, word, value);
+    if (key == "cgroup_root") return set_path(config.cgroup_root, word, value);
+    // A site turns dtask off by taking the plugin's line away.
+    if (key == "engine" && value == "off") return wrong(word, "not a default", "native or dask");
+    if (auto option = model::find_key(key))
+        return model::parse(config.options, *option, value, model::Source::admin);
+    return wrong(word, "no such key", known_keys());
+}
+
+} // namespace
+
+Result<Config> parse_config(std::span<const char *const> words, std::string_view launcher) {
+    Config config;
+    config.launcher = launcher;
+    std::set<std::string_view> seen;
+    for (std::string_view word : words) {
+        if (!seen.insert(word.substr(0, word.find('='))).second)
+            return wrong(word, "stands twice", "each key once");
+        if (auto done = set(config, word); !done) return fail_from(std::move(done));
+    }
+    return config;
+}
+
+} // namespace dtask::spank

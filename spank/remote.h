@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Remote: the plugin in slurmstepd. It acts only in ordinary steps whose
+// environment bears a handover from srun's side; all else is left alone.
+//
+//   on_task_forked   root, the task is blocked before its exec: sets its worker's limits
+//   on_task_init     the user, in the task's own process: environment and launcher
+//   on_task_exit,    root: remove what on_task_forked made
+//   on_exit
+//
+// Nothing that fails here may reach Slurm as a failure of the node: failures
+// before on_task_init are kept, or printed, and only the task itself fails.
+// What the user can write (the environment) is read strictly; memory is
+// clamped to what the step's credential says.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/base/env.h"
+#include "lib/base/result.h"
+#include "lib/cgroup/cgroup.h"
+#include "lib/model/launch.h"
+#include "lib/model/limits.h"
+#include "lib/model/slots.h"
+#include "spank/api.h"
+#include "spank/config.h"
+#include "spank/handover.h"
+
+namespace dtask::spank {
+
+/// What Slurm says of one task and its step.
+struct TaskFacts {
+    std::uint32_t job = 0, step = 0, rank = 0, ntasks = 0;
+    std::uint32_t local_rank = 0, local_ntasks = 1;
+    std::uint32_t cpus_per_task = 1;
+    std::uint64_t step_mb = 0; ///< of the step on this node; 0 = unlimited
+};
+
+/// Which variables a task of a cluster must not see; the launcher makes the
+/// client's own.
+bool is_ours(std::string_view variable);
+
+/// The limits that go into a cgroup. On v2 the group is the whole task's, so a
+/// worker that shares its task with the client is left to its launcher's watch.
+cgroup::Limits group_limits(int cgroup_version, const model::Role &role,
+                            const model::WorkerLimits &limits, std::uint32_t cpus_per_task);
+
+class Remote {
+public:
+    Remote(std::span<const char *const> words, std::string_view default_launcher);
+
+    Result<void> on_task_forked(spank_t spank);
+    Result<void> on_task_init(spank_t spank);
+    void on_task_exit(spank_t spank);
+    void on_exit();
+
+private:
+    struct Step {
+        Env env;
+        Handover handover;
+        TaskFacts facts;
+        model::Role role;
+        model::WorkerLimits limits;
+    };
+    struct Made {
+        cgroup::Membership where;
+        cgroup::GroupName name;
+    };
+
+    /// Nothing where the step is no cluster.
+    Result<std::optional<Step>> read_step(spank_t spank, pid_t task) const;
+    Result<void> set_limits(const Step &step, pid_t task, uid_t uid);
+    Result<void> check_limits(const Step &step) const;
+    Result<model::LaunchSpec> launch_spec(const Step &step) const;
+    Result<void> put_launcher(spank_t spank, model::LaunchSpec &spec) const;
+
+    Result<Config> config_;
+    std::unique_ptr<cgroup::Driver> driver_;
+    std::vector<Made> made_;
+};
+
+} // namespace dtask::spank
