@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Client: what users call. The names are dask.distributed's and mean the same."""
+
+import itertools
+from collections import namedtuple
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from . import _pickling
+from ._future import Future
+from ._held import Held
+from ._locate import locator
+from ._session import MAX_BATCH, MAX_TASKS, Session
+from ._waiting import Latch, as_completed, check_wait, flatten, wait
+from .errors import ClusterLost, DtaskError, TimeoutError
+
+Worker = namedtuple(
+    "Worker",
+    "name node task pid nthreads memory_limit memory running queued done address",
+    defaults=("", "", 0, 0, 0, 0, 0, 0, 0, 0, ""),
+)
+Worker.__doc__ = "A worker. memory_limit and memory are in bytes; memory_limit 0 means none."
+
+
+class Client:
+    """A connection to the cluster.
+
+    address         ``host:port`` of the scheduler; default: DTASK_ADDRESS
+    token           64 hexadecimal digits; default: DTASK_TOKEN
+    scheduler_file  path of the step's connection file; default: DTASK_SCHEDULER_FILE
+    timeout         seconds to wait for a connection
+    progress        True: show a bar for every map, False: for none, None: on a terminal
+
+    Raises ConnectError.
+    """
+
+    def __init__(
+        self, address=None, token=None, scheduler_file=None, timeout=10.0, progress=None
+    ):
+        self._session = Session(locator(address, token, scheduler_file), timeout)
+        self._show = progress
+
+    # Submitting.
+
+    def submit(self, function, /, *args, retries=0, priority=0, key=None, pure=None, **kwargs):
+        """Run function(*args, **kwargs) on a worker; returns its Future.
+
+        retries   how often an exception that the function raises is answered by another try
+        priority  integer; tasks of a higher one run first
+        key       name of the task in messages; default: the function's name and a number
+        pure      accepted for dask.distributed's sake: every call is a task of its own
+
+        Futures among the arguments, at any depth, are replaced by their results; the task waits
+        for them, and fails as they fail. Raises PickleError, TooLarge, ClusterLost.
+        """
+        session = self._session
+        number, name = session.function(function)
+        what = (number, _natural("retries", retries), _integer("priority", priority))
+        data, inputs = _pickling.dump_arguments(args, kwargs, name)
+        future = Future(session, name, next(session.numbers), key)
+        if inputs:
+            Held(session, future, what, data, inputs)
+        else:
+            session.send_tasks(what, [future], [data])
+        return future
+
+    def map(
+        self,
+        function,
+        /,
+        *iterables,
+        retries=0,
+        priority=0,
+        key=None,
+        progress=None,
+        pure=None,
+        batch_size=None,
+        **kwargs,
+    ):
+        """Run function(*items, **kwargs) for the iterables' items; returns a list of futures.
+
+        It ends with the shortest iterable. `key` is a string, to which numbers are appended, or a
+        sequence of names. `progress` overrides the client's. The rest is as in submit; `pure` and
+        `batch_size` are accepted for dask.distributed's sake.
+        """
+        if not iterables:
+            raise TypeError("map needs at least one iterable besides the function")
+        keys = key
+        if isinstance(key, str):
+            keys = (f"{key}-{index}" for index in itertools.count())
+        show = self._show if progress is None else progress
+        return self._map(function, zip(*iterables), kwargs, retries, priority, keys, show)
+
+    def _map(self, function, items, kwargs={}, retries=0, priority=0, keys=None, show=None):
+        """As map, with an iterable of tuples and an iterator of keys."""
+        session = self._session
+        number, name = session.function(function)
+        what = (number, _natural("retries", retries), _integer("priority", priority))
+        bar = session.progress if session.progress.begin(show) else None
+        if bar is not None:
+            session.connection.wake()  # it has to look at the clock from now on
+
+        def send():
+            if bar is not None:
+                bar.add(len(batch))
+            session.send_tasks(what, batch, bodies)
+            batch.clear()
+            bodies.clear()
+
+        dump, numbers = _pickling.dump_arguments, session.numbers
+        keys = iter(() if keys is None else keys)
+        futures, batch, bodies, size, most = [], [], [], 0, 16
+        try:
+            for args in items:
+                data, inputs = dump(args, kwargs, name)
+                future = Future(session, name, next(numbers), next(keys, None))
+                future._progress = bar
+                futures.append(future)
+                if inputs:
+                    if bar is not None:
+                        bar.add(1)
+                    Held(session, future, what, data, inputs)
+                    continue
+                if batch and (len(batch) >= most or size + len(data) > MAX_BATCH):
+                    send()
+                    size = 0
+                    most = min(most * 2, MAX_TASKS)  # small at first: workers start sooner
+                batch.append(future)
+                bodies.append(data)
+                size += len(data)
+            if batch:
+                send()
+        except BaseException:
+            session.cancel(futures)
+            raise
+        finally:
+            if bar is not None:
+                bar.end()
+        return futures
+
+    def scatter(self, data, **_):
+        """Futures of data that are at hand: of each item of a list, tuple, set or dict, in the same
+        shape, else one. They are held here, pickled once, and travel with the tasks that use them.
+        Keywords of dask.distributed's (broadcast, direct, hash, workers) change nothing.
+        """
+        if isinstance(data, dict):
+            return {key: self._scattered(value) for key, value in data.items()}
+        if isinstance(data, (list, tuple, set, frozenset)):
+            return type(data)(map(self._scattered, data))
+        return self._scattered(data)
+
+    def _scattered(self, value):
+        raw = _pickling.dump(value, f"the scattered {type(value).__name__}")
+        future = Future(self._session, type(value).__name__, next(self._session.numbers))
+        future._finish(raw)
+        return future
+
+    # Results.
+
+    def gather(self, futures, errors="raise"):
+        """The results of futures, in the shape in which they come (a future, or nested lists,
+        tuples, sets, dicts and iterators of them).
+
+        errors  ``"raise"`` the first failure as soon as it is known; ``"skip"`` leaves futures
+                that failed or were cancelled out of lists, sets and dicts
+        """
+        if errors not in ("raise", "skip"):
+            raise ValueError(f"errors={errors!r}: expected 'raise' or 'skip'")
+        futures = _fixed(futures)
+        found = flatten(futures)
+        check_wait(found)
+        Latch(found, first_failure=errors == "raise").wait()
+        if errors == "raise":
+            for future in found:
+                if future.done() and (future._failed or future.cancelled()):
+                    future.result()
+        result = _collect(futures, errors == "skip")
+        return None if result is _SKIPPED else result
+
+    as_completed = staticmethod(as_completed)
+    wait = staticmethod(wait)
+
+    def cancel(self, futures):
+        """Cancel the tasks of futures (nested as in gather), even those that run."""
+        futures = flatten(futures)
+        for session in {future._session for future in futures}:
+            session.cancel([future for future in futures if future._session is session])
+
+    # The cluster.
+
+    def wait_for_workers(self, n=None, timeout=None, *, n_workers=None):
+        """Wait until `n` workers are connected (default: all that the step should have).
+
+        `n_workers` is dask.distributed's name of `n`. Raises TimeoutError after `timeout` seconds.
+        """
+        n = n_workers if n is None else n
+
+        session = self._session
+
+        def target():
+            return session.expected if n is None else n
+
+        session.check()
+        with session.count:
+            if not session.count.wait_for(
+                lambda: session.lost or session.workers >= target(), timeout
+            ):
+                raise TimeoutError(
+                    f"{session.workers} of {target()} workers are connected after {timeout} s"
+                )
+        if session.lost:
+            raise ClusterLost(session.lost)
+
+    def info(self, timeout=10.0):
+        """What the scheduler knows of itself, its tasks and its workers (dict, see protocol)."""
+        try:
+            return self._session.ask().result(timeout)
+        except DtaskError:
+            raise
+        except FutureTimeout as error:
+            raise TimeoutError(f"the scheduler does not answer within {timeout} s") from error
+
+    def workers(self):
+        """The workers that are connected: a list of Worker records."""
+        return [
+            Worker(**{name: entry[name] for name in Worker._fields if name in entry})
+            for entry in self.info()["workers"]
+        ]
+
+    def scheduler_info(self):
+        """As dask.distributed's: a dict with ``workers``, a dict of dicts by address."""
+        info = self.info()
+        workers = {entry.get("address") or entry["name"]: entry for entry in info["workers"]}
+        return {**info, "type": "Scheduler", "workers": workers}
+
+    def nthreads(self):
+        """Threads of each worker, a dict by address."""
+        workers = self.scheduler_info()["workers"]
+        return {address: entry["nthreads"] for address, entry in workers.items()}
+
+    ncores = nthreads
+
+    @property
+    def id(self):
+        """The step: ``"job.step"`` (str)."""
+        return self._session.welcome.get("id", "")
+
+    def get_executor(self, max_workers=None):
+        """This client as a concurrent.futures.Executor."""
+        from ._executor_pool import Executor
+
+        return Executor(max_workers, client=self)
+
+    def close(self):
+        """Disconnect. Tasks that have not ended are cancelled. May be called again."""
+        self._session.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self):
+        session = self._session
+        state = session.lost or f"workers: {session.workers}"
+        return f"<dtask.Client: {session.connection.address}, {state}>"
+
+
+_SKIPPED = object()
+
+
+def _fixed(futures):
+    """Iterators as lists: they can be gone through once only."""
+    if isinstance(futures, (Future, list, tuple, set, frozenset, dict)):
+        return futures
+    return list(futures) if hasattr(futures, "__iter__") else futures
+
+
+def _collect(item, skip):
+    if isinstance(item, Future):
+        if skip and (item.cancelled() or item.exception() is not None):
+            return _SKIPPED
+        return item.result()
+    if isinstance(item, dict):
+        pairs = ((key, _collect(value, skip)) for key, value in item.items())
+        return {key: value for key, value in pairs if value is not _SKIPPED}
+    values = [value for value in (_collect(one, skip) for one in item) if value is not _SKIPPED]
+    return type(item)(values) if isinstance(item, (tuple, set, frozenset)) else values
+
+
+def _natural(name, value):
+    if _integer(name, value) < 0:
+        raise ValueError(f"{name}={value!r}: expected 0 or more")
+    return value
+
+
+def _integer(name, value):
+    if not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: expected an integer")
+    return value

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Future: a task's result to be. A concurrent.futures.Future with key and status besides.
+
+The receiver thread settles a future with the pickled result; the first thread that asks for it
+unpickles it. The state changes under the future's own condition, as in the base class, so that
+concurrent.futures.wait and as_completed, and asyncio.wrap_future, work on these as well.
+"""
+
+import pickle
+import threading
+from concurrent.futures import CancelledError, Future as _Base
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+
+from . import _inputs
+from .errors import ClusterLost, PickleError, RemoteError, TimeoutError
+
+
+class _RemoteTraceback(Exception):
+    """Shows the traceback of the process that ran the function, as the cause of its error."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return "\n" + self.text.rstrip("\n")
+
+    def __reduce__(self):
+        return _RemoteTraceback, (self.text,)
+
+
+class Inputs(threading.local):
+    """Which futures the pickle that this thread is making has met."""
+
+    active = False
+
+    def __init__(self):
+        self.found = []
+
+
+inputs = Inputs()
+
+
+class Future(_Base):
+    """The result of one task.
+
+    key     name of the task: that of the function and a number, or what was given
+    status  ``pending``, ``finished``, ``error``, ``cancelled`` or ``lost``
+
+    It may be an argument of other tasks. It cannot leave this process otherwise.
+    """
+
+    def __init__(self, session, name, number, key=None):
+        super().__init__()
+        self._session = session
+        self._name = name
+        self._number = number
+        self._key = key
+        self._raw = None  # the pickled result, until it is asked for
+        self._raw_error = None  # the pickled error, until it is asked for
+        self._failed = False
+        self._progress = None  # the bar that counts this task
+
+    @property
+    def key(self):
+        """Name of the task (str)."""
+        if self._key is None:
+            self._key = f"{self._name}-{self._number}"
+        return self._key
+
+    @property
+    def status(self):
+        """``pending``, ``finished``, ``error``, ``cancelled`` or ``lost`` (str)."""
+        if self._state == FINISHED:
+            if not self._failed:
+                return "finished"
+            return "lost" if isinstance(self._exception, ClusterLost) else "error"
+        if self._state == CANCELLED_AND_NOTIFIED:
+            return "cancelled"
+        return "lost" if self._session.forked else "pending"
+
+    def __repr__(self):
+        return f"<Future: {self.status}, key: {self.key}>"
+
+    def __reduce__(self):
+        if not inputs.active:
+            raise TypeError(
+                f"{self!r} cannot be pickled: a future may be an argument of a task, "
+                "not captured by its function or sent elsewhere"
+            )
+        inputs.found.append(self)
+        return _inputs.get, (len(inputs.found) - 1,)
+
+    # What the owner of the future calls.
+
+    def _finish(self, raw):
+        """Settle with a pickled result."""
+        with self._condition:
+            if self._state != PENDING:
+                return
+            if self._progress is not None:
+                self._progress.ended(False)
+            self._raw = raw
+            self._state = FINISHED
+            for waiter in self._waiters:
+                waiter.add_result(self)
+            self._condition.notify_all()
+        if self._done_callbacks:
+            self._invoke_callbacks()
+
+    def _fail(self, exception, raw=None):
+        """Settle with an exception, or with a pickled one (then `exception` is None)."""
+        with self._condition:
+            if self._state != PENDING:
+                return
+            if self._progress is not None:
+                self._progress.ended(True)
+            self._exception = exception
+            self._raw_error = raw
+            self._failed = True
+            self._state = FINISHED
+            for waiter in self._waiters:
+                waiter.add_exception(self)
+            self._condition.notify_all()
+        if self._done_callbacks:
+            self._invoke_callbacks()
+
+    def _cancel(self):
+        """Settle as cancelled. False where it was settled already."""
+        with self._condition:
+            if self._state != PENDING:
+                return False
+            if self._progress is not None:
+                self._progress.ended(True)
+            self._state = CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        self._invoke_callbacks()
+        return True
+
+    def _pickled(self):
+        """The pickled result of a future that finished without an error."""
+        with self._condition:
+            if self._raw is not None:
+                return self._raw
+        from ._pickling import dump
+
+        return dump(self._result, f"the result of {self.key}")
+
+    # What users call.
+
+    def cancel(self):
+        """Cancel the task, even if it runs. False where it has ended already."""
+        return self._session.cancel([self]) == 1
+
+    def result(self, timeout=None):
+        """The value, waited for at most `timeout` seconds.
+
+        Raises what the function raised, DtaskError for what befell it, CancelledError,
+        TimeoutError.
+        """
+        self._settle(timeout)
+        if self._exception is not None:
+            try:
+                raise self._exception
+            finally:
+                self = None  # no cycle of exception, traceback and frame
+        return self._result
+
+    def exception(self, timeout=None):
+        """What result() would raise, or None; CancelledError and TimeoutError are raised."""
+        self._settle(timeout)
+        return self._exception
+
+    def traceback(self, timeout=None):
+        """The traceback (str) of the process in which the function raised, or None."""
+        cause = getattr(self.exception(timeout), "__cause__", None)
+        return cause.text if isinstance(cause, _RemoteTraceback) else None
+
+    def _settle(self, timeout):
+        """Wait, and unpickle what came, once."""
+        if self._state == FINISHED and self._raw is None and self._raw_error is None:
+            return
+        self._session.check(self.key)
+        with self._condition:
+            if self._state == PENDING:
+                self._condition.wait(timeout)
+            if self._state == CANCELLED_AND_NOTIFIED:
+                raise CancelledError()
+            if self._state != FINISHED:
+                raise TimeoutError(f"{self.key} has not ended within {timeout} s")
+            if self._raw is not None:
+                try:
+                    self._result = pickle.loads(self._raw)
+                except Exception as error:
+                    self._exception = PickleError(
+                        f"the result of {self.key} cannot be unpickled: {error!r}", task=self.key
+                    )
+                    self._exception.__cause__ = error
+                    self._failed = True
+                self._raw = None
+            elif self._raw_error is not None:
+                self._exception = _unpickle_error(self._raw_error, self.key)
+                self._raw_error = None
+
+
+def _unpickle_error(raw, key):
+    """The exception of protocol section 5, with the remote traceback as its cause."""
+    try:
+        data, name, message, text = pickle.loads(raw)
+    except Exception as error:
+        return PickleError(f"the error of {key} cannot be unpickled: {error!r}", task=key)
+    exception = None
+    if data is not None:
+        try:
+            exception = pickle.loads(data)
+        except Exception as error:
+            text += f"\n({name} could not be unpickled here: {error!r})\n"
+    if not isinstance(exception, Exception):
+        exception = RemoteError(f"{key} raised {name}: {message}", task=key)
+    exception.__cause__ = _RemoteTraceback(text)
+    return exception

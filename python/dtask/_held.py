@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Held: a task whose arguments contain futures, until they have results.
+
+Its arguments are pickled already; when the last input is there, the inputs' pickles are joined to
+them and the task is sent. Where an input failed the task fails alike, without being sent.
+"""
+
+import threading
+
+from . import _inputs, _wire
+from ._pickling import size_text
+from .errors import DtaskError, TooLarge
+
+
+class Held:
+    """Owned by the callbacks that wait in its inputs."""
+
+    def __init__(self, session, future, what, data, inputs):
+        self._session = session
+        self._future = future
+        self._what = what  # function's number, retries, priority
+        self._data = data
+        self._inputs = inputs  # one a place in the arguments, in their order
+        unique = set(inputs)
+        self._left = len(unique)
+        self._lock = threading.Lock()
+        for one in unique:
+            one.add_done_callback(self._input_ended)
+
+    def _input_ended(self, _):
+        with self._lock:
+            self._left -= 1
+            if self._left:
+                return
+        future, self._future = self._future, None
+        if future.done():
+            return  # cancelled meanwhile
+        try:
+            for one in self._inputs:
+                if one.cancelled():
+                    future._cancel()
+                    return
+                if one._failed:
+                    with one._condition:
+                        future._fail(one._exception, one._raw_error)
+                    return
+            data = _inputs.wrap(self._data, [one._pickled() for one in self._inputs])
+            if len(data) > _wire.MAX_VALUE:
+                raise TooLarge(
+                    f"the arguments of {future.key}: {size_text(len(data))} pickled with their "
+                    "inputs, at most 64 MiB are possible",
+                    task=future.key,
+                )
+            self._session.send_tasks(self._what, [future], [data])
+        except DtaskError as error:
+            future._fail(error)
+        except Exception as error:
+            future._fail(DtaskError(f"{future.key} could not be sent: {error!r}", task=future.key))

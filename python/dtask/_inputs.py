@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How functions and futures travel inside pickles. Read by clients and executors.
+
+A function's pickle is wrapped so that unpickling it first makes the client's ``sys.path`` known to
+the executor: what the client can import, the function can.
+
+Arguments that contain futures are pickled at once, each future as ``get(i)``; when the inputs are
+there, the pickle is wrapped together with the inputs' own pickles. Nothing is unpickled on the way.
+"""
+
+import sys
+from pickle import dumps, loads
+
+_values = []  # a stack: an input's own unpickling may load inputs again
+
+
+class _Call:
+    __slots__ = ("function", "arguments")
+
+    def __init__(self, function, *arguments):
+        self.function = function
+        self.arguments = arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+def get(index):
+    """The input of that number of the arguments that are just being unpickled."""
+    return _values[-1][index]
+
+
+def load(pickled, inputs):
+    """Unpickle arguments (bytes) whose inputs (pickles) are at hand."""
+    _values.append([loads(data) for data in inputs])
+    try:
+        return loads(pickled)
+    finally:
+        _values.pop()
+
+
+def load_function(pickled, path):
+    """Unpickle a function, with the client's directories last in sys.path."""
+    known = set(sys.path)
+    sys.path.extend(entry for entry in path if entry not in known)
+    return loads(pickled)
+
+
+def wrap(pickled, inputs):
+    """Join pickled arguments and their inputs to one pickle (bytes)."""
+    return dumps(_Call(load, pickled, tuple(map(bytes, inputs))), 5)
+
+
+def wrap_function(pickled, path):
+    """Join a pickled function and the client's sys.path to one pickle (bytes)."""
+    return dumps(_Call(load_function, pickled, tuple(path)), 5)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wire protocol's bytes: addresses, handshake, frames (doc/protocol.md, sections 1, 2 and 6).
+
+Nothing here knows what a message means. The handshake blocks; frames are made and taken apart
+without touching a socket, but for FrameReader.fill, which reads once.
+"""
+
+import hmac
+import json
+import os
+from struct import Struct
+
+from .errors import ConnectError, ProtocolError
+
+MAGIC = b"dtask-1\n"
+CLIENT, WORKER, CONTROL, OBSERVER = 1, 2, 3, 4
+MAX_HEADER = 16 << 20  # bytes
+MAX_PAYLOAD = 256 << 20  # bytes
+MAX_VALUE = 64 << 20  # bytes of one pickled function, argument tuple or result
+
+_LENGTHS = Struct("<II")
+_BUFFER = 256 << 10  # bytes
+
+
+def parse_address(text, source):
+    """``host:port`` or ``[host]:port`` as (host, port); `source` is named in the error."""
+    host, colon, port = text.strip().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConnectError(f"{source}: {text!r} is not an address: expected host:port")
+    return host, int(port)
+
+
+def parse_token(text, source):
+    """64 hexadecimal digits as 32 bytes. The error does not repeat the token."""
+    text = text.strip()
+    try:
+        if len(text) == 64:
+            return bytes.fromhex(text)
+    except ValueError:
+        pass
+    raise ConnectError(f"{source}: not a token: expected 64 hexadecimal digits")
+
+
+def mac(token, label, hello, nonce_a):
+    """The proof of one side: label b"dtask accept" or b"dtask initiate"."""
+    return hmac.digest(token, label + hello + nonce_a, "sha256")
+
+
+def initiate(sock, token, role, nonce=None):
+    """Handshake of the side that connected, within the socket's own time-out.
+
+    Raises ConnectError where the peer is no scheduler of this token, OSError from the socket.
+    """
+    hello = MAGIC + bytes([role]) + bytes(7) + (nonce or os.urandom(32))
+    sock.sendall(hello)
+    answer = _receive(sock, 72)
+    if len(answer) < 72:
+        if answer and not answer.startswith(MAGIC):
+            raise ConnectError("what listens there is not a dtask scheduler of protocol 1")
+        raise ConnectError("the peer closed the connection in the handshake")
+    if answer[:8] != MAGIC:
+        raise ConnectError("what listens there is not a dtask scheduler of protocol 1")
+    nonce_a, proof = answer[8:40], answer[40:]
+    if not hmac.compare_digest(proof, mac(token, b"dtask accept", hello, nonce_a)):
+        raise ConnectError("the scheduler there does not hold this token")
+    sock.sendall(mac(token, b"dtask initiate", hello, nonce_a))
+
+
+def _receive(sock, size):
+    data = b""
+    while len(data) < size:
+        try:
+            more = sock.recv(size - len(data))
+        except ConnectionResetError:
+            more = b""
+        if not more:
+            break
+        data += more
+    return data
+
+
+def frame(header, payload_length=0):
+    """The first part of a frame: lengths and header (a dict, or JSON text)."""
+    if header.__class__ is not str:
+        header = json.dumps(header, separators=(",", ":"))
+    data = header.encode()
+    return _LENGTHS.pack(len(data), payload_length) + data
+
+
+class FrameReader:
+    """Takes a stream of bytes apart into frames.
+
+    Call fill when the socket is readable, then iterate over frames. Each is (header, payload): a
+    dict and a memoryview that is valid until the next fill.
+    """
+
+    def __init__(self):
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._large = None  # buffer of one frame that does not fit
+        self._large_end = 0
+
+    def fill(self, sock):
+        """Read once. False at end of file; BlockingIOError where nothing is there."""
+        if self._large is not None:
+            got = sock.recv_into(memoryview(self._large)[self._large_end :])
+            self._large_end += got
+        else:
+            if self._start == self._end:
+                self._start = self._end = 0
+            got = sock.recv_into(self._view[self._end :])
+            self._end += got
+        return got > 0
+
+    def frames(self):
+        """Yield the frames that are complete. Raises ProtocolError."""
+        if self._large is not None:
+            if self._large_end < len(self._large):
+                return
+            large, self._large = memoryview(self._large), None
+            header_length = _LENGTHS.unpack_from(large)[0]
+            yield self._parse(large, 0, header_length, len(large))
+        view = self._view
+        while self._end - self._start >= 8:
+            start = self._start
+            header_length, payload_length = _LENGTHS.unpack_from(view, start)
+            if header_length > MAX_HEADER or payload_length > MAX_PAYLOAD:
+                raise ProtocolError(
+                    f"a frame of {header_length} + {payload_length} bytes is over the limit"
+                )
+            total = 8 + header_length + payload_length
+            if self._end - start >= total:
+                self._start = start + total
+                yield self._parse(view, start, header_length, start + total)
+                continue
+            have = self._end - start
+            if total > len(view):
+                self._large = bytearray(total)
+                self._large[:have] = view[start : self._end]
+                self._large_end = have
+                self._start = self._end = 0
+            elif start + total > len(view):
+                self._buffer[:have] = bytes(view[start : self._end])
+                self._start, self._end = 0, have
+            return
+        if self._start and len(view) - self._end < 8:
+            have = self._end - self._start
+            self._buffer[:have] = bytes(view[self._start : self._end])
+            self._start, self._end = 0, have
+
+    @staticmethod
+    def _parse(view, start, header_length, end):
+        body = start + 8 + header_length
+        try:
+            header = json.loads(str(view[start + 8 : body], "utf-8"))
+        except ValueError as error:
+            raise ProtocolError(f"a frame's header is not JSON: {error}") from None
+        if not isinstance(header, dict) or not isinstance(header.get("t"), str):
+            raise ProtocolError("a frame's header has no type")
+        return header, view[body:end]

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that runs functions: ``python3 -m dtask.executor``, started by a worker.
+
+It reads records from file descriptor 3 and answers there (doc/protocol.md, section 5), runs one
+call after the other in its only thread, and exits at end of file. It imports as little as it can,
+because it starts often, and costs a few microseconds a call. What the function raises, SystemExit
+and KeyboardInterrupt included, is the call's result; what kills the process is the worker's to
+report. Standard output is flushed line by line and after each call.
+"""
+
+import os
+import sys
+from pickle import dumps, loads
+from struct import Struct
+
+CHANNEL = 3
+FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE = range(1, 8)
+LIMIT = 64 << 20  # bytes of a pickled value
+CHUNK = 256 << 10  # bytes of one read
+RECORD = Struct("<B7xQQQ")  # kind, function, task, length
+
+
+def pickled(value):
+    """Pickle a value, by cloudpickle where plain pickle fails."""
+    try:
+        return dumps(value, 5)
+    except Exception:
+        try:
+            from cloudpickle import dumps as cloud_dumps
+        except ImportError:
+            pass
+        else:
+            return cloud_dumps(value, 5)
+        raise
+
+
+def describe(error, skip):
+    """The pickled error of protocol section 5; `skip` of our own frames are left out."""
+    from traceback import format_exception
+
+    trace = error.__traceback__
+    for _ in range(skip):
+        if trace is not None:
+            trace = trace.tb_next
+    try:
+        text = "".join(format_exception(type(error), error, trace))
+    except BaseException as nested:
+        text = f"{type(error).__name__} (formatting its traceback raised {nested!r})"
+    try:
+        message = str(error)
+    except BaseException:
+        message = "(its str() raised)"
+    try:
+        # An exception with an __init__ of its own may pickle and yet not unpickle.
+        data = pickled(error)
+        if len(data) > LIMIT >> 4 or not isinstance(loads(data), BaseException):
+            data = None
+    except BaseException:
+        data = None
+    return dumps((data, type(error).__qualname__, message, text), 5)
+
+
+def flush():
+    """Bring what the function printed to its readers now."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass  # closed, replaced, or a full disk: the function's affair
+
+
+def send(channel, kind, function, task, body):
+    """Write one record whole."""
+    size = len(body)
+    head = RECORD.pack(kind, function, task, size)
+    if size <= CHUNK:
+        view = memoryview(head + body)
+        view = view[os.write(channel, view) :]
+    else:
+        sent = os.writev(channel, (head, body))
+        if sent < len(head):
+            view = memoryview(head + body)[sent:]
+        else:
+            view = memoryview(body)[sent - len(head) :]
+    while view:
+        view = view[os.write(channel, view) :]
+
+
+def records(channel):
+    """Yield (kind, function, task, body) until the end of file."""
+    size = RECORD.size
+    unpack = RECORD.unpack_from
+    read = os.read
+    data = b""
+    at = end = 0
+    while True:
+        while end - at >= size:
+            kind, function, task, length = unpack(data, at)
+            body = at + size
+            if end - body < length:
+                break
+            at = body + length
+            yield kind, function, task, data[body:at]
+        rest = data[at:end]
+        if len(rest) >= size and length > CHUNK:
+            whole = bytearray(size + length)
+            whole[: len(rest)] = rest
+            view = memoryview(whole)[len(rest) :]
+            while view:
+                got = os.readv(channel, (view,))
+                if not got:
+                    return
+                view = view[got:]
+            data = whole
+        else:
+            more = read(channel, CHUNK)
+            if not more:
+                return
+            data = rest + more if rest else more
+        at, end = 0, len(data)
+
+
+def serve(channel):
+    """Run the calls that come in on `channel` until its end."""
+    functions = {}  # number -> pickle (bytes) or, once it was called, the callable
+    pid = os.getpid()
+    send(channel, READY, 0, 0, b"")
+    for kind, number, task, body in records(channel):
+        if kind == CALL:
+            try:
+                function = functions[number]
+                if function.__class__ is bytes:
+                    functions[number] = function = loads(function)
+                args, kwargs = loads(body)
+                body = None
+                value = function(*args, **kwargs)
+                answer = pickled(value)
+                kind = RESULT
+                if len(answer) > LIMIT:
+                    answer = b"%d" % len(answer)
+                    kind = TOO_LARGE
+            except BaseException as error:
+                answer = describe(error, 1)
+                kind = ERROR
+            args = kwargs = value = function = None
+            if os.getpid() != pid:
+                os._exit(0)  # a child that the function forked has come back through it
+            flush()
+            send(channel, kind, number, task, answer)
+        elif kind == FUNCTION:
+            functions[number] = bytes(body)
+        elif kind == FORGET:
+            functions.pop(number, None)
+        else:
+            raise SystemExit(f"dtask.executor: record of unknown kind {kind}")
+
+
+def main():
+    """Set the process up as functions expect it, then serve."""
+    try:
+        is_socket = os.fstat(CHANNEL).st_mode & 0o170000 == 0o140000
+    except OSError:
+        is_socket = False
+    if not is_socket:
+        raise SystemExit(
+            "dtask.executor: file descriptor 3 is not a socket: workers start executors, not users"
+        )
+    import faulthandler
+    from _signal import SIG_IGN, SIGINT, signal
+
+    signal(SIGINT, SIG_IGN)  # Ctrl-C is for the client
+    os.set_inheritable(CHANNEL, False)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    if null > 2:
+        os.close(null)
+    sys.stdin = open(0, closefd=False)
+    try:
+        faulthandler.enable()  # a SIGSEGV then shows where, on stderr
+        sys.stdout.reconfigure(line_buffering=True)
+        sys.stderr.reconfigure(line_buffering=True)
+    except (AttributeError, ValueError):
+        pass  # started without a stdout or stderr
+    path = os.environ.get("DTASK_CLIENT_PATH")
+    if path:
+        sys.path[0:1] = [path]
+    # -m made us __main__; pickles may name us and must find this very module.
+    sys.modules["dtask.executor"] = sys.modules["__main__"]
+    try:
+        serve(CHANNEL)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the worker is gone, and with it the reason to be
+    import atexit
+
+    atexit._run_exitfuncs()
+    flush()
+    os._exit(0)  # threads that the functions left behind must not keep us
+
+
+if __name__ == "__main__":
+    main()
