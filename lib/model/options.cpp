@@ -168,7 +168,7 @@ Problem check_pattern(std::string_view value, std::string_view letters) {
 }
 
 template <std::string Options::*field> Problem set_pattern(Options &o, std::string_view value) {
-    if (auto problem = check_pattern(value, "%jsJNnt")) return problem;
+    if (auto problem = check_pattern(value, "%jsJtNu")) return problem;
     o.*field = value;
     return {};
 }
@@ -215,7 +215,7 @@ constexpr std::array table{
         set_scratch,
         [](const Options &o) { return o.scratch; }},
     Row{{"dtask-scheduler-file", "DTASK_SCHEDULER_FILE", "scheduler_file", "PATTERN",
-         "a path; %j is the job, %s the step, %J is job.step, %% a percent sign",
+         "a path; %j job, %s step, %J job.step, %t task, %N node, %u user, %% a percent sign",
          "connection file: default .dtask/%J.json in the submit directory", false},
         set_pattern<&Options::scheduler_file>,
         [](const Options &o) { return o.scheduler_file; }},
@@ -242,8 +242,7 @@ constexpr std::array table{
         },
         [](const Options &o) { return std::to_string(o.concurrency); }},
     Row{{"dtask-log", "DTASK_LOG", "log", "PATTERN",
-         "a path; %j is the job, %s the step, %J is job.step, %N the node, %t the task, %% a "
-         "percent sign",
+         "a path; %j job, %s step, %J job.step, %t task, %N node, %u user, %% a percent sign",
          "where scheduler and workers log: default stderr, warnings only", false},
         set_pattern<&Options::log>,
         [](const Options &o) { return o.log; }},

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/ev/listener.h"
+
+#include <arpa/inet.h>
+#include <event2/listener.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace dtask::ev {
+
+namespace {
+
+constexpr std::int64_t rest_ms = 100; // pause after accept() failed, as with EMFILE
+
+std::string text_of(const sockaddr *address) {
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (address->sa_family == AF_INET)
+        ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in *>(address)->sin_addr, host,
+                    sizeof host);
+    else if (address->sa_family == AF_INET6)
+        ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 *>(address)->sin6_addr, host,
+                    sizeof host);
+    return host;
+}
+
+// A dual-stack wildcard where the kernel has IPv6, else an IPv4 one.
+Result<Fd> bound_socket(const std::string &host, std::uint16_t port) {
+    sockaddr_storage where{};
+    int length = sizeof where;
+    std::string wildcard = host.empty() ? "[::]" : host;
+    if (wildcard.find(':') != std::string::npos && wildcard.front() != '[')
+        wildcard = '[' + wildcard + ']';
+    std::string text = wildcard + ':' + std::to_string(port);
+    // evutil refuses port 0, so it is put in afterwards.
+    if (port == 0) text = wildcard + ":1";
+    if (evutil_parse_sockaddr_port(text.c_str(), reinterpret_cast<sockaddr *>(&where), &length) < 0)
+        return fail(host + ": not a numeric address");
+    if (where.ss_family == AF_INET6)
+        reinterpret_cast<sockaddr_in6 *>(&where)->sin6_port = htons(port);
+    else
+        reinterpret_cast<sockaddr_in *>(&where)->sin_port = htons(port);
+
+    Fd fd(::socket(where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd && host.empty() && errno == EAFNOSUPPORT) return bound_socket("0.0.0.0", port);
+    if (!fd) return fail_errno("socket");
+    int one = 1, zero = 0;
+    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (where.ss_family == AF_INET6)
+        (void)::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    if (::bind(fd.get(), reinterpret_cast<sockaddr *>(&where), static_cast<socklen_t>(length)) < 0)
+        return fail_errno(text);
+    return fd;
+}
+
+} // namespace
+
+void Listener::FreeListener::operator()(evconnlistener *l) const { evconnlistener_free(l); }
+
+Listener::Listener(Loop &loop, OnAccept on_accept)
+    : on_accept_(std::move(on_accept)),
+      rest_(loop, [this] { evconnlistener_enable(listener_.get()); }) {}
+
+Listener::~Listener() = default;
+
+Result<std::unique_ptr<Listener>> Listener::bind(Loop &loop, const std::string &host,
+                                                 std::uint16_t port, OnAccept on_accept) {
+    auto fd = bound_socket(host, port);
+    if (!fd) return fail_from(std::move(fd), "listen");
+
+    sockaddr_storage bound{};
+    socklen_t length = sizeof bound;
+    ::getsockname(fd->get(), reinterpret_cast<sockaddr *>(&bound), &length);
+
+    std::unique_ptr<Listener> self(new Listener(loop, std::move(on_accept)));
+    self->port_ = ntohs(bound.ss_family == AF_INET6
+                            ? reinterpret_cast<sockaddr_in6 *>(&bound)->sin6_port
+                            : reinterpret_cast<sockaddr_in *>(&bound)->sin_port);
+    auto accepted = [](evconnlistener *, evutil_socket_t connection, sockaddr *peer, int,
+                       void *arg) {
+        static_cast<Listener *>(arg)->on_accept_(Fd(connection), text_of(peer));
+    };
+    constexpr int backlog = 4096; // every worker of a large step connects at once
+    self->listener_.reset(evconnlistener_new(loop.base(), accepted, self.get(),
+                                             LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, backlog,
+                                             fd->get()));
+    if (!self->listener_) return fail_errno("listen");
+    (void)fd->release();
+    evconnlistener_set_error_cb(self->listener_.get(), [](evconnlistener *l, void *arg) {
+        evconnlistener_disable(l);
+        static_cast<Listener *>(arg)->rest_.set(rest_ms);
+    });
+    return self;
+}
+
+} // namespace dtask::ev

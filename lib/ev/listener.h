@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Listener: a TCP port on which connections are accepted. Where the process
+// runs out of descriptors it stops accepting for a moment instead of spinning.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "lib/base/fd.h"
+#include "lib/ev/loop.h"
+
+struct evconnlistener;
+
+namespace dtask::ev {
+
+class Listener {
+public:
+    using OnAccept = std::function<void(Fd connection, std::string peer)>;
+
+    /// Binds `host` (numeric; empty = every address of the machine) and `port`
+    /// (0 = any free one).
+    static Result<std::unique_ptr<Listener>> bind(Loop &loop, const std::string &host,
+                                                  std::uint16_t port, OnAccept on_accept);
+    ~Listener();
+
+    std::uint16_t port() const { return port_; }
+
+private:
+    struct FreeListener {
+        void operator()(evconnlistener *l) const;
+    };
+
+    explicit Listener(Loop &loop, OnAccept on_accept);
+
+    OnAccept on_accept_;
+    std::uint16_t port_ = 0;
+    std::unique_ptr<evconnlistener, FreeListener> listener_;
+    Timer rest_;
+};
+
+} // namespace dtask::ev

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/ev/loop.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include <event2/event.h>
+
+namespace dtask::ev {
+
+namespace {
+
+timeval to_timeval(std::int64_t ms) {
+    return {static_cast<time_t>(ms / 1000), static_cast<suseconds_t>(ms % 1000 * 1000)};
+}
+
+// The callback is copied first: it may destroy its own Source.
+void call(evutil_socket_t, short, void *arg) {
+    auto hold = *static_cast<std::shared_ptr<std::function<void()>> *>(arg);
+    (*hold)();
+}
+
+} // namespace
+
+void Free::operator()(event *e) const { event_free(e); }
+void Free::operator()(event_base *b) const { event_base_free(b); }
+
+Loop::Loop() : base_(event_base_new()) {
+    if (!base_) std::abort(); // no memory or no epoll at start: nothing can run
+    wake_.reset(event_new(
+        base_.get(), -1, 0, [](evutil_socket_t, short, void *arg) {
+            static_cast<Loop *>(arg)->run_posted();
+        },
+        this));
+}
+
+Loop::~Loop() = default;
+
+void Loop::run() { event_base_loop(base_.get(), EVLOOP_NO_EXIT_ON_EMPTY); }
+void Loop::stop() { event_base_loopbreak(base_.get()); }
+
+void Loop::post(std::function<void()> work) {
+    if (posted_.empty()) {
+        // A zero timeout, not event_active(): that would run within this turn,
+        // before descriptors that are ready already.
+        timeval now{0, 0};
+        event_add(wake_.get(), &now);
+    }
+    posted_.push_back(std::move(work));
+}
+
+void Loop::run_posted() {
+    for (auto &work : std::exchange(posted_, {})) work();
+}
+
+Source::Source(Loop &loop, int fd, short what, std::function<void()> callback)
+    : callback_(std::make_shared<std::function<void()>>(std::move(callback))),
+      event_(event_new(loop.base(), fd, what, call, &callback_)) {
+    if (!event_) std::abort();
+}
+
+Timer::Timer(Loop &loop, std::function<void()> callback)
+    : Source(loop, -1, 0, std::move(callback)) {}
+
+void Timer::set(std::int64_t ms) {
+    auto tv = to_timeval(ms);
+    event_add(raw(), &tv);
+}
+
+void Timer::cancel() { event_del(raw()); }
+
+Ticker::Ticker(Loop &loop, std::int64_t ms, std::function<void()> callback)
+    : Source(loop, -1, EV_PERSIST, std::move(callback)) {
+    auto tv = to_timeval(ms);
+    event_add(raw(), &tv);
+}
+
+Signal::Signal(Loop &loop, int number, std::function<void()> callback)
+    : Source(loop, number, EV_SIGNAL | EV_PERSIST, std::move(callback)) {
+    event_add(raw(), nullptr);
+}
+
+Readable::Readable(Loop &loop, int fd, std::function<void()> callback)
+    : Source(loop, fd, EV_READ | EV_PERSIST, std::move(callback)) {
+    event_add(raw(), nullptr);
+}
+
+} // namespace dtask::ev

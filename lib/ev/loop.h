@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Loop: the one event loop of a process, with its timers, signals and
+// descriptors to watch. This folder is the only includer of <event2/…>.
+//
+// Everything runs in the thread that calls run(). A Timer, Signal or Readable
+// belongs to whoever made it and must not outlive its Loop; destroying one
+// inside its own callback is allowed. Times are in milliseconds.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+struct event;
+struct event_base;
+
+namespace dtask::ev {
+
+struct Free {
+    void operator()(event *e) const;
+    void operator()(event_base *b) const;
+};
+
+class Loop {
+public:
+    Loop();
+    Loop(const Loop &) = delete;
+    Loop &operator=(const Loop &) = delete;
+    ~Loop();
+
+    /// Runs until stop().
+    void run();
+    void stop();
+
+    /// Runs `work` after the callbacks of this turn: for what must not happen
+    /// inside them, as freeing a caller, and for what gains from being done
+    /// once a turn, as flushing a batch.
+    void post(std::function<void()> work);
+
+    event_base *base() const { return base_.get(); }
+
+private:
+    void run_posted();
+
+    std::unique_ptr<event_base, Free> base_;
+    std::unique_ptr<event, Free> wake_;
+    std::vector<std::function<void()>> posted_;
+};
+
+/// A callback that libevent reaches through a stable pointer.
+class Source {
+public:
+    Source(const Source &) = delete;
+    Source &operator=(const Source &) = delete;
+
+protected:
+    Source(Loop &loop, int fd, short what, std::function<void()> callback);
+    ~Source() = default;
+    event *raw() const { return event_.get(); }
+
+private:
+    std::shared_ptr<std::function<void()>> callback_;
+    std::unique_ptr<event, Free> event_;
+};
+
+class Timer : public Source {
+public:
+    Timer(Loop &loop, std::function<void()> callback);
+    /// Fires once, `ms` from now; a timer that is set again forgets the former time.
+    void set(std::int64_t ms);
+    void cancel();
+};
+
+/// Fires each `ms` until destroyed.
+class Ticker : public Source {
+public:
+    Ticker(Loop &loop, std::int64_t ms, std::function<void()> callback);
+};
+
+class Signal : public Source {
+public:
+    Signal(Loop &loop, int number, std::function<void()> callback);
+};
+
+/// Fires whenever `fd`, which it does not own, can be read.
+class Readable : public Source {
+public:
+    Readable(Loop &loop, int fd, std::function<void()> callback);
+};
+
+} // namespace dtask::ev

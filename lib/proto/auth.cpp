@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/proto/auth.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include <sodium.h>
+
+#include "lib/base/strings.h"
+
+namespace dtask::proto {
+
+namespace {
+
+constexpr std::string_view magic = "dtask-1\n";
+constexpr std::size_t nonce_size = 32;
+constexpr std::string_view accept_label = "dtask accept", initiate_label = "dtask initiate";
+
+void initialise() {
+    static const int state = sodium_init(); // idempotent, thread-safe by the language
+    if (state < 0) std::abort();            // no source of randomness
+}
+
+std::string random_bytes(std::size_t n) {
+    initialise();
+    std::string bytes(n, '\0');
+    randombytes_buf(bytes.data(), n);
+    return bytes;
+}
+
+std::string mac(const Token &token, std::string_view label, std::string_view hello,
+                std::string_view nonce) {
+    auto bytes = [](std::string_view s) {
+        return reinterpret_cast<const unsigned char *>(s.data());
+    };
+    crypto_auth_hmacsha256_state state;
+    crypto_auth_hmacsha256_init(&state, token.bytes().data(), token.bytes().size());
+    for (auto part : {label, hello, nonce})
+        crypto_auth_hmacsha256_update(&state, bytes(part), part.size());
+    std::string out(proof_size, '\0');
+    crypto_auth_hmacsha256_final(&state, reinterpret_cast<unsigned char *>(out.data()));
+    return out;
+}
+
+bool equal(std::string_view a, std::string_view b) {
+    return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+} // namespace
+
+Result<Token> Token::from_hex(std::string_view digits) {
+    auto bytes = dtask::from_hex(digits);
+    Token token;
+    if (!bytes || bytes->size() != token.bytes_.size())
+        return fail("token: not 64 hexadecimal digits");
+    std::copy(bytes->begin(), bytes->end(), token.bytes_.begin());
+    return token;
+}
+
+Token Token::random() {
+    initialise();
+    Token token;
+    randombytes_buf(token.bytes_.data(), token.bytes_.size());
+    return token;
+}
+
+std::string Token::hex() const {
+    return to_hex({reinterpret_cast<const char *>(bytes_.data()), bytes_.size()});
+}
+
+Initiator::Initiator(const Token &token, Role role, std::string_view nonce)
+    : token_(token), hello_(magic) {
+    hello_ += static_cast<char>(role);
+    hello_.append(7, '\0');
+    hello_ += nonce.empty() ? random_bytes(nonce_size) : std::string(nonce);
+}
+
+Result<std::string> Initiator::prove(std::string_view answer) const {
+    if (answer.size() != answer_size || !answer.starts_with(magic))
+        return fail("not a dtask scheduler or worker");
+    auto nonce = answer.substr(magic.size(), nonce_size);
+    if (!equal(answer.substr(magic.size() + nonce_size), mac(token_, accept_label, hello_, nonce)))
+        return fail("it does not hold this step's token");
+    return mac(token_, initiate_label, hello_, nonce);
+}
+
+Acceptor::Acceptor(const Token &token, std::string_view nonce)
+    : token_(token), nonce_(nonce.empty() ? random_bytes(nonce_size) : std::string(nonce)) {}
+
+Result<std::string> Acceptor::answer(std::string_view hello) {
+    if (hello.size() != hello_size || !hello.starts_with(magic)) return fail("not a dtask peer");
+    hello_ = hello;
+    std::string answer(magic);
+    answer += nonce_;
+    answer += mac(token_, accept_label, hello_, nonce_);
+    return answer;
+}
+
+Result<Role> Acceptor::check(std::string_view proof) const {
+    if (!equal(proof, mac(token_, initiate_label, hello_, nonce_))) return fail("wrong token");
+    auto role = static_cast<unsigned char>(hello_[magic.size()]);
+    if (role < 1 || role > 4) return fail("role " + std::to_string(role) + " is not known");
+    return static_cast<Role>(role);
+}
+
+} // namespace dtask::proto

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Auth: the mutual proof at the start of every connection, as a pure state
+// machine over bytes (doc/protocol.md §1). The MAC is libsodium's HMAC-SHA256,
+// compared in constant time. A failed proof tells the peer nothing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/base/result.h"
+
+namespace dtask::proto {
+
+enum class Role : std::uint8_t { client = 1, worker = 2, control = 3, observer = 4 };
+
+/// The step's secret. Never printed: it has no formatter.
+class Token {
+public:
+    static Result<Token> from_hex(std::string_view digits);
+    static Token random();
+    std::string hex() const;
+    const std::array<unsigned char, 32> &bytes() const { return bytes_; }
+
+private:
+    std::array<unsigned char, 32> bytes_{};
+};
+
+constexpr std::size_t hello_size = 48, answer_size = 72, proof_size = 32;
+
+/// The side that connected.
+class Initiator {
+public:
+    /// `nonce` is 32 bytes and given only by tests.
+    Initiator(const Token &token, Role role, std::string_view nonce = {});
+    const std::string &hello() const { return hello_; }
+    /// Checks the acceptor's `answer` (answer_size bytes); the proof to send back.
+    Result<std::string> prove(std::string_view answer) const;
+
+private:
+    Token token_;
+    std::string hello_;
+};
+
+/// The side that was connected to.
+class Acceptor {
+public:
+    explicit Acceptor(const Token &token, std::string_view nonce = {});
+    /// The answer to `hello` (hello_size bytes), or a failure where it is none.
+    Result<std::string> answer(std::string_view hello);
+    /// Checks the initiator's `proof` (proof_size bytes); its role.
+    Result<Role> check(std::string_view proof) const;
+
+private:
+    Token token_;
+    std::string nonce_;
+    std::string hello_;
+};
+
+} // namespace dtask::proto

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/proto/codec.h"
+
+#include <algorithm>
+#include <array>
+
+namespace dtask::proto {
+
+namespace {
+
+constexpr std::array<std::string_view, 6> failure_names{"raised",    "memory",    "crashed",
+                                                        "cancelled", "too_large", "lost"};
+
+// Reads members of one header and remembers the first that is wrong, so that a
+// decoder is a list of members and one check at its end.
+class Reader {
+public:
+    explicit Reader(const Json &header) : header_(header) {}
+
+    void text(const char *name, std::string &into) { take(header_.string(name), into); }
+    void natural(const char *name, std::uint64_t &into) { take(header_.natural(name), into); }
+    void column(const char *name, Column &into) {
+        take(header_.column(name), into);
+        if (error_.empty() && into.size() != rows(into))
+            error_ = std::string("\"") + name + "\" is not as long as the other columns";
+    }
+    /// Lengths of the tasks' shares of the payload.
+    void lengths(Column &into, std::string_view payload) {
+        column("len", into);
+        if (!error_.empty()) return;
+        if (auto cut = slices(payload, into); !cut) error_ = cut.error().text();
+    }
+    void refuse(std::string why) {
+        if (error_.empty()) error_ = std::move(why);
+    }
+
+    template <class T> Result<T> done(T message) {
+        if (!error_.empty()) return fail(error_);
+        return message;
+    }
+
+private:
+    template <class T> void take(Result<T> value, T &into) {
+        if (!error_.empty()) return;
+        if (value)
+            into = std::move(*value);
+        else
+            error_ = value.error().text();
+    }
+    std::size_t rows(const Column &first) {
+        if (!counted_) rows_ = first.size();
+        counted_ = true;
+        return rows_;
+    }
+
+    const Json &header_;
+    std::string error_;
+    bool counted_ = false;
+    std::size_t rows_ = 0;
+};
+
+Json about(const Register &m) {
+    return Json::object()
+        .set("name", m.name)
+        .set("node", m.node)
+        .set("task", m.task)
+        .set("pid", m.pid)
+        .set("nthreads", m.nthreads)
+        .set("concurrency", m.concurrency)
+        .set("memory_limit", m.memory_limit)
+        .set("address", m.address);
+}
+
+} // namespace
+
+std::string_view name_of(FailureKind kind) { return failure_names[static_cast<std::size_t>(kind)]; }
+
+Frame encode(const Welcome &m) {
+    Frame frame = make_frame("welcome");
+    frame.header.set("id", m.id)
+        .set("engine", m.engine)
+        .set("address", m.address)
+        .set("expected", m.expected)
+        .set("workers", m.workers)
+        .set("nthreads", m.nthreads)
+        .set("memory_limit", m.memory_limit);
+    return frame;
+}
+
+Result<Welcome> decode_welcome(const Frame &frame) {
+    Welcome m;
+    Reader in(frame.header);
+    in.text("id", m.id);
+    in.text("engine", m.engine);
+    in.text("address", m.address);
+    in.natural("expected", m.expected);
+    in.natural("workers", m.workers);
+    in.natural("nthreads", m.nthreads);
+    in.natural("memory_limit", m.memory_limit);
+    return in.done(std::move(m));
+}
+
+Frame encode(const WorkerCount &m) {
+    Frame frame = make_frame("workers");
+    frame.header.set("n", m.n).set("expected", m.expected);
+    return frame;
+}
+
+Result<WorkerCount> decode_worker_count(const Frame &frame) {
+    WorkerCount m;
+    Reader in(frame.header);
+    in.natural("n", m.n);
+    in.natural("expected", m.expected);
+    return in.done(m);
+}
+
+Frame encode(const Register &m, const char *type) {
+    Frame frame{about(m), {}};
+    frame.header.set("t", type);
+    return frame;
+}
+
+Result<Register> decode_register(const Json &header) {
+    Register m;
+    Reader in(header);
+    in.text("name", m.name);
+    in.text("node", m.node);
+    in.text("address", m.address);
+    in.natural("task", m.task);
+    in.natural("pid", m.pid);
+    in.natural("nthreads", m.nthreads);
+    in.natural("concurrency", m.concurrency);
+    in.natural("memory_limit", m.memory_limit);
+    if (m.concurrency == 0) in.refuse("\"concurrency\" is 0");
+    return in.done(std::move(m));
+}
+
+Frame encode(const Unfit &m) {
+    Frame frame = make_frame("unfit");
+    frame.header.set("task", m.task).set("node", m.node).set("message", m.message);
+    return frame;
+}
+
+Result<Unfit> decode_unfit(const Frame &frame) {
+    Unfit m;
+    Reader in(frame.header);
+    in.natural("task", m.task);
+    in.text("node", m.node);
+    in.text("message", m.message);
+    return in.done(std::move(m));
+}
+
+Frame encode(Function m) {
+    Frame frame = make_frame("function");
+    frame.header.set("f", m.f).set("name", m.name);
+    frame.payload = std::move(m.pickled);
+    return frame;
+}
+
+Result<Function> decode_function(Frame frame) {
+    Function m;
+    Reader in(frame.header);
+    in.natural("f", m.f);
+    in.text("name", m.name);
+    m.pickled = std::move(frame.payload);
+    return in.done(std::move(m));
+}
+
+Result<Submit> decode_submit(Frame frame) {
+    Submit m;
+    Reader in(frame.header);
+    in.natural("f", m.f);
+    in.column("k", m.k);
+    in.lengths(m.len, frame.payload);
+    m.retries = static_cast<std::uint64_t>(std::max<std::int64_t>(0, frame.header.integer_or("retries", 0)));
+    m.priority = frame.header.integer_or("priority", 0);
+    m.payload = std::move(frame.payload);
+    return in.done(std::move(m));
+}
+
+Frame encode(Run m) {
+    Frame frame = make_frame("run");
+    frame.header.set("f", m.f).set("k", m.k).set("i", m.i).set("len", m.len);
+    frame.payload = std::move(m.payload);
+    return frame;
+}
+
+Result<Run> decode_run(Frame frame) {
+    Run m;
+    Reader in(frame.header);
+    in.column("f", m.f);
+    in.column("k", m.k);
+    in.column("i", m.i);
+    in.lengths(m.len, frame.payload);
+    m.payload = std::move(frame.payload);
+    return in.done(std::move(m));
+}
+
+Frame encode(Done m) {
+    Frame frame = make_frame("done");
+    frame.header.set("k", m.k).set("i", m.i).set("us", m.us).set("raised", m.raised).set("len",
+                                                                                         m.len);
+    frame.payload = std::move(m.payload);
+    return frame;
+}
+
+Result<Done> decode_done(Frame frame) {
+    Done m;
+    Reader in(frame.header);
+    in.column("k", m.k);
+    in.column("i", m.i);
+    in.column("us", m.us);
+    in.column("raised", m.raised);
+    in.lengths(m.len, frame.payload);
+    m.payload = std::move(frame.payload);
+    return in.done(std::move(m));
+}
+
+Frame encode(Results m) {
+    Frame frame = make_frame("done");
+    frame.header.set("k", m.k).set("len", m.len);
+    frame.payload = std::move(m.payload);
+    return frame;
+}
+
+Frame encode(Failure m) {
+    Frame frame = make_frame("failed");
+    frame.header.set("k", m.k)
+        .set("i", m.i)
+        .set("kind", name_of(m.kind))
+        .set("message", m.message)
+        .set("worker", m.worker)
+        .set("node", m.node)
+        .set("signal", m.signal)
+        .set("exit", m.exit)
+        .set("limit", m.limit)
+        .set("peak", m.peak)
+        .set("tries", m.tries);
+    frame.payload = std::move(m.payload);
+    return frame;
+}
+
+Result<Failure> decode_failure(Frame frame) {
+    Failure m;
+    std::string kind;
+    Reader in(frame.header);
+    in.natural("k", m.k);
+    in.natural("i", m.i);
+    in.text("kind", kind);
+    in.text("message", m.message);
+    in.natural("signal", m.signal);
+    in.natural("exit", m.exit);
+    in.natural("limit", m.limit);
+    in.natural("peak", m.peak);
+    auto known = std::find(failure_names.begin(), failure_names.end(), kind);
+    if (known == failure_names.end()) in.refuse("\"kind\" is not a kind of failure");
+    m.kind = static_cast<FailureKind>(known - failure_names.begin());
+    m.payload = std::move(frame.payload);
+    return in.done(std::move(m));
+}
+
+Frame encode(const Info &m) {
+    Frame frame = make_frame("info");
+    Json workers = Json::array();
+    for (const auto &w : m.workers)
+        workers.append(about(w.about)
+                           .set("memory", w.memory)
+                           .set("running", w.running)
+                           .set("queued", w.queued)
+                           .set("done", w.done));
+    frame.header.set("id", m.id)
+        .set("engine", m.engine)
+        .set("address", m.address)
+        .set("uptime", m.uptime_s)
+        .set("expected", m.expected)
+        .set("clients", m.clients)
+        .set("tasks", Json::object()
+                          .set("waiting", m.waiting)
+                          .set("running", m.running)
+                          .set("done", m.done)
+                          .set("failed", m.failed))
+        .set("workers", std::move(workers));
+    return frame;
+}
+
+Result<Info> decode_info(const Frame &frame) {
+    Info m;
+    auto tasks = frame.header.member("tasks");
+    auto workers = frame.header.member("workers");
+    if (!tasks) return fail_from(std::move(tasks));
+    if (!workers) return fail_from(std::move(workers));
+    Reader in(frame.header), counts(*tasks);
+    in.text("id", m.id);
+    in.text("engine", m.engine);
+    in.text("address", m.address);
+    in.natural("uptime", m.uptime_s);
+    in.natural("expected", m.expected);
+    in.natural("clients", m.clients);
+    counts.natural("waiting", m.waiting);
+    counts.natural("running", m.running);
+    counts.natural("done", m.done);
+    counts.natural("failed", m.failed);
+    if (auto ok = counts.done(0); !ok) return fail_from(std::move(ok), "\"tasks\"");
+    for (std::size_t n = 0; n < workers->size(); n++) {
+        WorkerInfo worker;
+        Json row = workers->at(n);
+        auto described = decode_register(row);
+        if (!described) return fail_from(std::move(described), "\"workers\"");
+        worker.about = std::move(*described);
+        Reader numbers(row);
+        numbers.natural("memory", worker.memory);
+        numbers.natural("running", worker.running);
+        numbers.natural("queued", worker.queued);
+        numbers.natural("done", worker.done);
+        auto whole = numbers.done(std::move(worker));
+        if (!whole) return fail_from(std::move(whole), "\"workers\"");
+        m.workers.push_back(std::move(*whole));
+    }
+    return in.done(std::move(m));
+}
+
+Frame encode_refs(const char *type, const Refs &refs) {
+    Frame frame = make_frame(type);
+    frame.header.set("k", refs.k).set("i", refs.i);
+    return frame;
+}
+
+Result<Refs> decode_refs(const Frame &frame) {
+    Refs m;
+    Reader in(frame.header);
+    in.column("k", m.k);
+    in.column("i", m.i);
+    return in.done(std::move(m));
+}
+
+Frame encode_bye(std::string_view why) {
+    Frame frame = make_frame("bye");
+    frame.header.set("why", why);
+    return frame;
+}
+
+Frame encode_shutdown(std::uint64_t code) {
+    Frame frame = make_frame("shutdown");
+    frame.header.set("code", code);
+    return frame;
+}
+
+} // namespace dtask::proto

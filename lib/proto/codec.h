@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Codec: messages to frames and back. Decoding checks every member that is
+// used, that columns are of one length, and that lengths add up to the payload.
+#pragma once
+
+#include "lib/proto/frame.h"
+#include "lib/proto/message.h"
+
+namespace dtask::proto {
+
+Frame encode(const Welcome &message);
+Frame encode(const WorkerCount &message);
+Frame encode(const Register &message, const char *type = "register");
+Frame encode(const Unfit &message);
+Frame encode(Function message);
+Frame encode(Run message);
+Frame encode(Done message);
+Frame encode(Results message);
+Frame encode(Failure message);
+Frame encode(const Info &message);
+Frame encode_refs(const char *type, const Refs &refs);
+Frame encode_bye(std::string_view why);
+Frame encode_shutdown(std::uint64_t code);
+
+Result<Welcome> decode_welcome(const Frame &frame);
+Result<WorkerCount> decode_worker_count(const Frame &frame);
+Result<Register> decode_register(const Json &header);
+Result<Unfit> decode_unfit(const Frame &frame);
+Result<Function> decode_function(Frame frame);
+Result<Submit> decode_submit(Frame frame);
+Result<Run> decode_run(Frame frame);
+Result<Done> decode_done(Frame frame);
+Result<Failure> decode_failure(Frame frame);
+Result<Info> decode_info(const Frame &frame);
+Result<Refs> decode_refs(const Frame &frame);
+
+} // namespace dtask::proto

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/proto/link.h"
+
+namespace dtask::proto {
+
+namespace {
+
+constexpr std::int64_t proof_deadline_ms = 10'000;
+
+} // namespace
+
+Link::Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role role,
+           Callbacks callbacks)
+    : callbacks_(std::move(callbacks)), role_(role), proof_(std::move(proof)),
+      deadline_(loop, [this] { end("no proof within 10 s"); }),
+      stream_(loop, std::move(fd),
+              {.on_data = [this] { on_data(); },
+               .on_closed = [this](const std::string &why) { end(why); }}) {
+    deadline_.set(proof_deadline_ms);
+}
+
+std::unique_ptr<Link> Link::accept(ev::Loop &loop, Fd connection, const Token &token,
+                                   Callbacks callbacks) {
+    return std::unique_ptr<Link>(
+        new Link(loop, std::move(connection), Acceptor(token), Role::client, std::move(callbacks)));
+}
+
+std::unique_ptr<Link> Link::initiate(ev::Loop &loop, Fd connecting, const Token &token, Role role,
+                                     Callbacks callbacks) {
+    std::unique_ptr<Link> link(new Link(loop, std::move(connecting), Initiator(token, role), role,
+                                        std::move(callbacks)));
+    link->stream_.write(std::string_view(std::get<Initiator>(link->proof_).hello()));
+    return link;
+}
+
+void Link::send(Frame frame) {
+    if (state_ != State::open) return;
+    stream_.write(encode_head(frame));
+    if (!frame.payload.empty()) stream_.write(std::move(frame.payload));
+}
+
+void Link::close() {
+    state_ = State::closed;
+    deadline_.cancel();
+    stream_.silence();
+}
+
+void Link::end(const std::string &why) {
+    if (state_ == State::closed) return;
+    bool proven = state_ == State::open;
+    close();
+    if (callbacks_.on_closed) callbacks_.on_closed(proven, why);
+}
+
+void Link::on_data() {
+    while (state_ != State::closed) {
+        Result<bool> progress = false;
+        if (state_ == State::open)
+            progress = step_frame();
+        else if (auto *initiator = std::get_if<Initiator>(&proof_))
+            progress = step_initiator(*initiator);
+        else
+            progress = step_acceptor(std::get<Acceptor>(proof_));
+        if (!progress) return end(progress.error().text());
+        if (!*progress) return; // more bytes are needed
+    }
+}
+
+Result<bool> Link::step_initiator(const Initiator &initiator) {
+    if (stream_.available() < answer_size) return false;
+    auto proof = initiator.prove(stream_.take(answer_size));
+    if (!proof) return fail_from(std::move(proof));
+    stream_.write(std::string_view(*proof));
+    become_open(role_);
+    return true;
+}
+
+Result<bool> Link::step_acceptor(Acceptor &acceptor) {
+    if (stream_.available() < (answered_ ? proof_size : hello_size)) return false;
+    if (!answered_) {
+        auto answer = acceptor.answer(stream_.take(hello_size));
+        if (!answer) return fail_from(std::move(answer));
+        stream_.write(std::string_view(*answer));
+        answered_ = true;
+        return true;
+    }
+    auto role = acceptor.check(stream_.take(proof_size));
+    if (!role) return fail_from(std::move(role));
+    become_open(*role);
+    return true;
+}
+
+void Link::become_open(Role role) {
+    role_ = role;
+    state_ = State::open;
+    deadline_.cancel();
+    if (callbacks_.on_open) callbacks_.on_open(role);
+}
+
+Result<bool> Link::step_frame() {
+    if (stream_.available() < lengths_size) return false;
+    auto lengths = decode_lengths(stream_.peek(lengths_size));
+    if (!lengths) return fail_from(std::move(lengths));
+    if (stream_.available() < lengths_size + lengths->header + lengths->payload) return false;
+
+    auto header = decode_header(
+        stream_.peek(lengths_size + lengths->header).substr(lengths_size));
+    if (!header) return fail_from(std::move(header));
+    stream_.drop(lengths_size + lengths->header);
+    callbacks_.on_frame({std::move(*header), stream_.take(lengths->payload)});
+    return true;
+}
+
+} // namespace dtask::proto

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Link: an authenticated connection that carries frames.
+//
+//   proving ──proof right──▶ open ──▶ closed
+//      └──proof wrong, 10 s over, peer gone──▶ closed
+//
+// on_open comes once, before any frame; on_closed comes once and last, and not
+// after close() or destruction. A peer that breaks the frame rules is closed.
+// The owner must not destroy a Link inside its callbacks (use Loop::post).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "lib/ev/loop.h"
+#include "lib/ev/stream.h"
+#include "lib/proto/auth.h"
+#include "lib/proto/frame.h"
+
+namespace dtask::proto {
+
+class Link {
+public:
+    struct Callbacks {
+        std::function<void(Role peer)> on_open; ///< for an initiator, its own role
+        std::function<void(Frame frame)> on_frame;
+        /// `proven` is false where the peer failed or left before its proof.
+        std::function<void(bool proven, const std::string &why)> on_closed;
+    };
+
+    static std::unique_ptr<Link> accept(ev::Loop &loop, Fd connection, const Token &token,
+                                        Callbacks callbacks);
+    /// `connecting` as from ev::begin_connect.
+    static std::unique_ptr<Link> initiate(ev::Loop &loop, Fd connecting, const Token &token,
+                                          Role role, Callbacks callbacks);
+
+    /// Queues a frame; dropped where the link is not open.
+    void send(Frame frame);
+    bool open() const { return state_ == State::open; }
+    std::string local_host() const { return stream_.local_host(); }
+    /// Nothing is called back any more.
+    void close();
+
+private:
+    enum class State { proving, open, closed };
+
+    Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role role,
+         Callbacks callbacks);
+    void on_data();
+    Result<bool> step_initiator(const Initiator &initiator);
+    Result<bool> step_acceptor(Acceptor &acceptor);
+    Result<bool> step_frame();
+    void become_open(Role role);
+    void end(const std::string &why);
+
+    Callbacks callbacks_;
+    State state_ = State::proving;
+    bool answered_ = false; // an acceptor has sent its half
+    Role role_;
+    std::variant<Initiator, Acceptor> proof_;
+    ev::Timer deadline_;
+    ev::Stream stream_;
+};
+
+} // namespace dtask::proto

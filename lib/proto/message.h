@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Message: what peers tell each other, as plain values (doc/protocol.md §3, §4).
+// Columns are parallel vectors. Where a message has values of tasks, `payload`
+// holds them one after the other and `len` their sizes in bytes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dtask::proto {
+
+using Column = std::vector<std::uint64_t>;
+
+/// What a worker or a client is greeted with. memory_limit: bytes, 0 = none.
+struct Welcome {
+    std::string id, engine, address;
+    std::uint64_t expected = 0, workers = 0, nthreads = 0, memory_limit = 0;
+};
+
+struct WorkerCount {
+    std::uint64_t n = 0, expected = 0;
+};
+
+/// A worker presents itself.
+struct Register {
+    std::string name, node, address;
+    std::uint64_t task = 0, pid = 0, nthreads = 0, concurrency = 1, memory_limit = 0;
+};
+
+/// A task of the step that cannot serve.
+struct Unfit {
+    std::string node, message;
+    std::uint64_t task = 0;
+};
+
+struct Function {
+    std::uint64_t f = 0;
+    std::string name, pickled;
+};
+
+struct Submit {
+    std::uint64_t f = 0, retries = 0;
+    std::int64_t priority = 0;
+    Column k;
+    Column len;
+    std::string payload;
+};
+
+/// Tasks on their way to a worker.
+struct Run {
+    Column f, k, i, len;
+    std::string payload;
+};
+
+/// Tasks by number and instance: retract, kill, retracted.
+struct Refs {
+    Column k, i;
+    bool empty() const { return k.empty(); }
+};
+
+/// Finished tasks; us: run time in µs; raised: 1 where the value is an error.
+struct Done {
+    Column k, i, us, raised, len;
+    std::string payload;
+};
+
+/// Results on their way to a client.
+struct Results {
+    Column k, len;
+    std::string payload;
+};
+
+enum class FailureKind { raised, memory, crashed, cancelled, too_large, lost };
+std::string_view name_of(FailureKind kind);
+
+/// A task that failed. From a worker `i` counts and worker, node and tries are
+/// empty; to a client the reverse. limit and peak in bytes; 0 = does not apply.
+struct Failure {
+    std::uint64_t k = 0, i = 0;
+    FailureKind kind = FailureKind::crashed;
+    std::string message, worker, node;
+    std::uint64_t signal = 0, exit = 0, limit = 0, peak = 0, tries = 0;
+    std::string payload;
+};
+
+struct WorkerInfo {
+    Register about;
+    std::uint64_t memory = 0, running = 0, queued = 0, done = 0;
+};
+
+struct Info {
+    std::string id, engine, address;
+    std::uint64_t uptime_s = 0, expected = 0, clients = 0;
+    std::uint64_t waiting = 0, running = 0, done = 0, failed = 0;
+    std::vector<WorkerInfo> workers;
+};
+
+} // namespace dtask::proto

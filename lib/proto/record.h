@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Record: one message between a worker and an executor (doc/protocol.md §5): a
+// head of fixed size and a body. The executor runs the user's code, so what
+// comes from it is checked like any input.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/base/result.h"
+
+namespace dtask::proto {
+
+enum class RecordKind : std::uint8_t {
+    function = 1,
+    call = 2,
+    forget = 3,
+    ready = 4,
+    result = 5,
+    error = 6,
+    too_large = 7,
+};
+
+struct RecordHead {
+    RecordKind kind = RecordKind::ready;
+    std::uint64_t function = 0, task = 0;
+    std::uint64_t length = 0; ///< of the body
+};
+
+constexpr std::size_t record_head_size = 32;
+
+std::string encode_record_head(const RecordHead &head);
+/// Refuses kinds that an executor does not send and lengths over the limits.
+Result<RecordHead> decode_record_head(std::string_view bytes);
+
+} // namespace dtask::proto

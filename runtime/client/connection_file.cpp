@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/client/connection_file.h"
+
+#include <filesystem>
+
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+#include "lib/json/json.h"
+#include "lib/model/pattern.h"
+
+namespace dtask::client {
+
+namespace {
+
+constexpr const char *default_pattern = ".dtask/%J.json";
+
+} // namespace
+
+std::string connection_file_path(const model::LaunchSpec &spec) {
+    model::PatternValues values;
+    values.job = spec.job;
+    values.step = spec.step;
+    values.node = spec.scheduler_node;
+    const auto &pattern = spec.options.scheduler_file;
+    std::filesystem::path path = model::expand(pattern.empty() ? default_pattern : pattern, values);
+    return (std::filesystem::path(spec.submit_dir) / path).string();
+}
+
+Result<void> write_connection_file(const std::string &path, const Connection &connection) {
+    auto directory = std::filesystem::path(path).parent_path().string();
+    if (!directory.empty())
+        if (auto made = make_directories(directory, 0700); !made) return made;
+    Json json = Json::object()
+                    .set("type", "dtask")
+                    .set("protocol", 1)
+                    .set("id", connection.id)
+                    .set("engine", connection.engine)
+                    .set("address", connection.address)
+                    .set("token", connection.token.hex())
+                    .set("node", connection.node)
+                    .set("pid", static_cast<std::int64_t>(::getpid()));
+    return replace_file(path, json.indented() + "\n", 0600);
+}
+
+Result<Connection> read_connection_file(const std::string &path) {
+    auto text = read_file(path);
+    if (!text) return fail_from(std::move(text));
+    auto json = Json::parse(*text);
+    if (!json) return fail_from(std::move(json), path);
+    if (json->string_or("type", "") != "dtask") return fail(path + ": not a dtask scheduler file");
+    auto token = json->string("token").and_then(
+        [](const std::string &digits) { return proto::Token::from_hex(digits); });
+    if (!token) return fail_from(std::move(token), path);
+    auto address = json->string("address");
+    if (!address) return fail_from(std::move(address), path);
+    return Connection{json->string_or("id", ""), json->string_or("engine", ""), *address,
+                      json->string_or("node", ""), *token};
+}
+
+void remove_connection_file(const std::string &path) {
+    ::unlink(path.c_str());
+    auto directory = std::filesystem::path(path).parent_path();
+    if (directory.filename() == ".dtask") ::rmdir(directory.c_str());
+}
+
+} // namespace dtask::client

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Connection file (doc/protocol.md §6): how someone outside of the step, as
+// `dtask status`, finds its scheduler. It holds the token, so its mode is 0600
+// and it appears whole.
+#pragma once
+
+#include <string>
+
+#include "lib/base/result.h"
+#include "lib/model/launch.h"
+#include "lib/proto/auth.h"
+
+namespace dtask::client {
+
+struct Connection {
+    std::string id, engine, address, node;
+    proto::Token token;
+};
+
+/// Where the step's file is: the option's pattern, or .dtask/%J.json, in the
+/// submit directory unless it is absolute.
+std::string connection_file_path(const model::LaunchSpec &spec);
+
+/// Makes missing directories (0700) and writes the file.
+Result<void> write_connection_file(const std::string &path, const Connection &connection);
+Result<Connection> read_connection_file(const std::string &path);
+/// Removes it, and the directory .dtask where nothing else is in it.
+void remove_connection_file(const std::string &path);
+
+} // namespace dtask::client

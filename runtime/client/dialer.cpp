@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/client/dialer.h"
+
+#include <algorithm>
+
+#include "lib/base/net.h"
+
+namespace dtask::client {
+
+namespace {
+
+constexpr std::int64_t patience_ms = 1'000; // for one candidate to prove itself
+constexpr std::int64_t longest_pause_ms = 500;
+
+} // namespace
+
+Dialer::Dialer(ev::Loop &loop, const proto::Token &token, proto::Role role,
+               std::vector<std::string> candidates, std::int64_t deadline_ms, Callbacks callbacks)
+    : loop_(loop), token_(token), role_(role), candidates_(std::move(candidates)),
+      callbacks_(std::move(callbacks)), retry_(loop, [this] { attempt(); }),
+      patience_(loop, [this] { next("no answer from " + address()); }),
+      deadline_(loop, [this] {
+          over_ = true;
+          retry_.cancel();
+          patience_.cancel();
+          if (link_) link_->close();
+          callbacks_.on_failed(last_failure_.empty() ? "no answer" : last_failure_);
+      }) {
+    deadline_.set(deadline_ms);
+    retry_.set(0);
+}
+
+void Dialer::send(proto::Frame frame) {
+    if (connected_) link_->send(std::move(frame));
+}
+
+void Dialer::attempt() {
+    auto fd = ev::begin_connect(address());
+    if (!fd) return next(fd.error().text());
+    patience_.set(patience_ms);
+    link_ = proto::Link::initiate(
+        loop_, std::move(*fd), token_, role_,
+        {.on_open =
+             [this](proto::Role) {
+                 patience_.cancel();
+                 deadline_.cancel();
+                 connected_ = true;
+                 callbacks_.on_connected();
+             },
+         .on_frame = [this](proto::Frame frame) { callbacks_.on_frame(std::move(frame)); },
+         .on_closed =
+             [this](bool proven, const std::string &why) {
+                 if (!proven)
+                     return next(address() + ": " + (why.empty() ? "closed by the peer" : why));
+                 connected_ = false;
+                 over_ = true;
+                 callbacks_.on_lost(why.empty() ? "closed by the scheduler" : why);
+             }});
+}
+
+// Called from the link's own callbacks: it is replaced in attempt(), a turn later.
+void Dialer::next(const std::string &why) {
+    if (over_) return;
+    last_failure_ = why;
+    patience_.cancel();
+    if (link_) link_->close();
+    if (++current_ < round_size_) return retry_.set(0);
+    current_ = 0;
+    round_size_ = std::min(round_size_ * 2, candidates_.size());
+    retry_.set(pause_ms_);
+    pause_ms_ = std::min(pause_ms_ * 2, longest_pause_ms);
+}
+
+std::vector<std::string> addresses(const std::string &host,
+                                   const std::vector<std::uint16_t> &ports) {
+    std::vector<std::string> all;
+    for (auto port : ports) all.push_back(join_address(host, port));
+    return all;
+}
+
+} // namespace dtask::client

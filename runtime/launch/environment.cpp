@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/launch/environment.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "runtime/launch/handover.h"
+
+namespace dtask::launch {
+
+namespace {
+
+// Last, so that nothing of the user's is hidden by it.
+void append_python_path(Env &env, const std::string &directory) {
+    if (directory.empty()) return;
+    auto present = env.get_or("PYTHONPATH", "");
+    env.set("PYTHONPATH", present.empty() ? directory : present + ':' + directory);
+}
+
+bool is_python(const std::string &command) {
+    return std::filesystem::path(command).filename().string().starts_with("python");
+}
+
+} // namespace
+
+Env client_environment(const Env &task, const model::LaunchSpec &spec, const ClusterFacts &facts,
+                       const std::string &python_dir) {
+    Env env = task;
+    env.set("DTASK_ADDRESS", facts.address);
+    env.set("DTASK_TOKEN", spec.token);
+    env.set("DTASK_SCHEDULER_FILE", facts.scheduler_file);
+    env.set("DTASK_ENGINE", model::name_of(spec.options.engine));
+    env.set("DTASK_NWORKERS", std::to_string(facts.workers));
+    env.set("DTASK_NTHREADS", std::to_string(facts.nthreads));
+    env.set("DTASK_MEMORY_LIMIT", std::to_string(facts.memory_limit));
+    append_python_path(env, python_dir);
+    return env;
+}
+
+Env service_environment(const Env &task, const model::LaunchSpec &spec) {
+    Env env = task;
+    env.unset_prefix("PMI");
+    env.set(handover_variable, model::to_text(spec));
+    return env;
+}
+
+Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
+                       const std::string &client_path, const std::string &scratch,
+                       const std::string &python_dir) {
+    Env env = service_environment(task, spec);
+    env.set("DTASK_PYTHON", python);
+    if (!client_path.empty()) env.set("DTASK_CLIENT_PATH", client_path);
+    if (!scratch.empty()) env.set("DTASK_SCRATCH", scratch);
+    auto threads = std::to_string(std::max(1u, spec.worker_cpus / spec.options.concurrency));
+    for (auto name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+                      "NUMEXPR_NUM_THREADS"})
+        if (!env.get(name)) env.set(name, threads);
+    append_python_path(env, python_dir);
+    return env;
+}
+
+std::string executor_python(const Env &task, const std::string &command) {
+    if (auto chosen = task.get("DTASK_PYTHON"); chosen && !chosen->empty())
+        return std::string(*chosen);
+    return is_python(command) ? command : "python3";
+}
+
+std::string python_directory(const std::string &self) {
+    auto tree = std::filesystem::path(self).parent_path().parent_path() / "python";
+    std::error_code error;
+    return std::filesystem::exists(tree / "dtask" / "__init__.py", error) ? tree.string()
+                                                                          : DTASK_PYTHON_DIR;
+}
+
+std::string script_directory(const std::string &command,
+                             const std::vector<std::string> &arguments) {
+    if (!is_python(command)) return {};
+    for (const auto &argument : arguments) {
+        if (argument == "-c" || argument == "-m") return {};
+        if (!argument.empty() && argument[0] == '-') continue;
+        return std::filesystem::absolute(argument).parent_path().string();
+    }
+    return {};
+}
+
+} // namespace dtask::launch

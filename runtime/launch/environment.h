@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Environment: what each process of a task sees, as pure functions of the
+// task's own environment. Rules:
+//   - the launch specification reaches scheduler and worker only (handover),
+//   - MPI's PMI belongs to the client: a worker is no rank of anything,
+//   - what the user has set explicitly, as OMP_NUM_THREADS, stays.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/base/env.h"
+#include "lib/base/result.h"
+#include "lib/model/launch.h"
+
+namespace dtask::launch {
+
+/// What the client is told of its cluster. memory_limit in bytes, 0 = none.
+struct ClusterFacts {
+    std::string address, scheduler_file;
+    std::uint64_t workers = 0, nthreads = 0, memory_limit = 0;
+};
+
+Env client_environment(const Env &task, const model::LaunchSpec &spec, const ClusterFacts &facts,
+                       const std::string &python_dir);
+/// For the scheduler.
+Env service_environment(const Env &task, const model::LaunchSpec &spec);
+/// For the worker and its executors; `scratch` may be empty.
+Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
+                       const std::string &client_path, const std::string &scratch,
+                       const std::string &python_dir);
+
+/// The interpreter of the executors: DTASK_PYTHON, else the client's own where
+/// the client is Python, else python3.
+std::string executor_python(const Env &task, const std::string &command);
+
+/// The directory that holds the package `dtask`: the source tree's where
+/// `self`, the launcher, is in a build directory of that tree, else where
+/// `make install` puts it.
+std::string python_directory(const std::string &self);
+
+/// Directory of the script that a Python command runs, so that executors can
+/// import what stands beside it; empty where it is not a script.
+std::string script_directory(const std::string &command, const std::vector<std::string> &arguments);
+
+} // namespace dtask::launch

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Handover: how the launcher tells the scheduler and the worker that it starts
+// what they need: the launch specification, in one variable of their
+// environment. They take it out at once; what they start does not see it.
+#pragma once
+
+#include <string_view>
+
+#include "lib/base/env.h"
+#include "lib/base/log.h"
+#include "lib/base/result.h"
+#include "lib/model/launch.h"
+
+namespace dtask::launch {
+
+constexpr std::string_view handover_variable = "DTASK_HANDOVER";
+
+/// Reads and removes the specification; an error where it is missing or wrong.
+Result<model::LaunchSpec> take_handover(Env &env);
+
+/// Opens the log that --dtask-log asks for, or stderr with warnings only.
+Result<void> open_log(const model::LaunchSpec &spec, std::string who);
+
+} // namespace dtask::launch

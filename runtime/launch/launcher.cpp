@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/launch/launcher.h"
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <set>
+
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/exit_codes.h"
+#include "lib/base/log.h"
+#include "lib/base/spawn.h"
+#include "runtime/client/connection_file.h"
+#include "runtime/launch/descendants.h"
+#include "runtime/launch/place.h"
+
+namespace dtask::launch {
+
+namespace {
+
+constexpr std::int64_t goodbye_ms = 2'000;       // for scheduler and worker to end by themselves
+constexpr std::int64_t client_grace_ms = 1'000;  // between SIGTERM and SIGKILL of a client
+constexpr std::int64_t restart_pause_ms = 100;   // doubled with each restart
+constexpr std::uint32_t redial_timeout_s = 2;    // a restarted worker finds its scheduler or none
+
+bool local(const model::LaunchSpec &spec) { return spec.job == 0; }
+
+} // namespace
+
+Launcher::Launcher(ev::Loop &loop, const proto::Token &token, model::LaunchSpec spec,
+                   model::Role role, Env env, std::string self, std::string command,
+                   std::vector<std::string> arguments)
+    : loop_(loop), token_(token), spec_(std::move(spec)), role_(role), env_(std::move(env)),
+      self_(std::move(self)), command_(std::move(command)), arguments_(std::move(arguments)),
+      python_dir_(python_directory(self_)),
+      start_deadline_(loop, [this] { on_start_timeout(); }),
+      worker_restart_(loop, [this] { start_worker(); }),
+      end_deadline_(loop, [this] { kill_stragglers(); }) {
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    if (::sched_getaffinity(0, sizeof mask, &mask) == 0)
+        cpus_ = split_cpus(mask, role_, spec_.cpus_per_task);
+    signals_.push_back(std::make_unique<ev::Signal>(loop, SIGCHLD, [this] { on_children(); }));
+    for (int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH})
+        signals_.push_back(
+            std::make_unique<ev::Signal>(loop, number, [this, number] { on_signal(number); }));
+}
+
+Launcher::~Launcher() = default;
+
+int Launcher::run() {
+    if (auto begun = begin(); !begun) {
+        log::error(begun.error().text());
+        end(exit_code::usage);
+    }
+    loop_.run();
+    kill_descendants();
+    if (role_.scheduler) client::remove_connection_file(client::connection_file_path(spec_));
+    std::error_code ignored;
+    if (!scratch_.empty()) std::filesystem::remove_all(scratch_, ignored);
+    return code_;
+}
+
+Result<void> Launcher::begin() {
+    adopt_orphans();
+    if (role_.scheduler) start_scheduler();
+    if (role_.worker && phase_ != Phase::ending) {
+        auto scratch = make_scratch();
+        if (scratch) {
+            scratch_ = *scratch;
+            start_worker();
+        } else {
+            tell_unfit(scratch.error().text());
+        }
+    }
+    if (role_.client && phase_ != Phase::ending) {
+        start_deadline_.set(std::int64_t{spec_.options.timeout_s} * 1000);
+        dial();
+    }
+    return {};
+}
+
+Result<pid_t> Launcher::start_service(const char *what, const Env &env,
+                                      const std::optional<cpu_set_t> &cpus) {
+    SpawnSpec spec;
+    spec.program = self_;
+    spec.argv = {"dtaskd", what};
+    spec.env = env;
+    spec.null_stdin = true;
+    spec.cpus = cpus;
+    auto pid = spawn(spec);
+    if (!pid) return fail_from(std::move(pid), std::string("starting the ") + what);
+    return pid;
+}
+
+void Launcher::start_scheduler() {
+    auto pid = start_service("scheduler", service_environment(env_, spec_), cpus_.services);
+    if (!pid) return on_cluster_lost(pid.error().text());
+    scheduler_ = *pid;
+}
+
+void Launcher::start_worker() {
+    if (terminated_ || phase_ == Phase::ending) return;
+    auto spec = spec_;
+    if (worker_restarts_ > 0) spec.options.timeout_s = redial_timeout_s;
+    auto pid = start_service("worker",
+                             worker_environment(env_, spec, executor_python(env_, command_),
+                                                script_directory(command_, arguments_), scratch_,
+                                                python_dir_),
+                             cpus_.worker);
+    if (!pid) return tell_unfit(pid.error().text());
+    worker_ = *pid;
+}
+
+Result<std::string> Launcher::make_scratch() const {
+    std::string base = spec_.options.scratch;
+    if (base.empty()) base = env_.get_or("TMPDIR", "/tmp");
+    std::string path = base + "/dtask-" + cluster_id(spec_) + "-" + std::to_string(spec_.rank) +
+                       "-XXXXXX";
+    if (!::mkdtemp(path.data()))
+        return fail_errno("--dtask-scratch=" + base + ": no directory can be made in it");
+    return path;
+}
+
+void Launcher::dial() {
+    auto candidates = scheduler_candidates(spec_);
+    if (!candidates) return on_cluster_lost(candidates.error().text());
+    dialer_ = std::make_unique<client::Dialer>(
+        loop_, token_, proto::Role::control, std::move(*candidates),
+        std::int64_t{spec_.options.timeout_s} * 1000,
+        client::Dialer::Callbacks{
+            .on_connected = [this] { dialer_->send(proto::make_frame("attach")); },
+            .on_frame = [this](proto::Frame frame) { on_frame(std::move(frame)); },
+            .on_lost =
+                [this](const std::string &why) {
+                    if (phase_ != Phase::ending) return on_cluster_lost(why);
+                    over_if_alone();
+                },
+            .on_failed =
+                [this](const std::string &why) {
+                    dial_failure_ = why;
+                    on_start_timeout();
+                }});
+}
+
+void Launcher::on_frame(proto::Frame frame) {
+    std::string type = frame.type();
+    if (type == "welcome") {
+        welcome_address_ = frame.header.string_or("address", "");
+    } else if (type == "workers") {
+        if (auto count = proto::decode_worker_count(frame)) on_workers(*count);
+    } else if (type == "info") {
+        if (auto info = proto::decode_info(frame)) on_info(*info);
+    } else if (type == "bye" && phase_ != Phase::ending) {
+        on_cluster_lost(frame.header.string_or("why", "it said good-bye"));
+    }
+}
+
+std::uint64_t Launcher::wanted_workers() const {
+    if (!spec_.options.wait.all) return spec_.options.wait.count;
+    auto plan = model::plan(spec_.options.slots, spec_.ntasks, spec_.cpus_per_task);
+    return plan ? plan->workers : 1;
+}
+
+void Launcher::on_workers(const proto::WorkerCount &count) {
+    if (phase_ != Phase::starting || info_asked_) return;
+    if (count.expected == 0 && wanted_workers() > 0) {
+        log::error("no task of the step can run a worker; the command is not started");
+        return end(exit_code::usage);
+    }
+    // Workers that cannot come are not waited for.
+    if (count.n < std::min<std::uint64_t>(wanted_workers(), count.expected)) return;
+    info_asked_ = true;
+    dialer_->send(proto::make_frame("info"));
+}
+
+void Launcher::on_info(const proto::Info &info) {
+    if (phase_ != Phase::starting) return;
+    if (!timed_out_) return start_client(info);
+
+    std::set<std::uint64_t> missing;
+    auto plan = model::plan(spec_.options.slots, spec_.ntasks, spec_.cpus_per_task);
+    for (std::uint32_t rank = 0; plan && rank < spec_.ntasks; rank++)
+        if (model::role_of(*plan, rank).worker) missing.insert(rank);
+    for (const auto &worker : info.workers) missing.erase(worker.about.task);
+    std::string tasks;
+    for (auto rank : missing) tasks += (tasks.empty() ? "" : ",") + std::to_string(rank);
+    log::error("only " + std::to_string(info.workers.size()) + " of " +
+               std::to_string(wanted_workers()) + " workers were ready after " +
+               std::to_string(spec_.options.timeout_s) +
+               " s (--dtask-timeout); the workers of these tasks are missing: " + tasks);
+    end(exit_code::start_timeout);
+}
+
+void Launcher::on_start_timeout() {
+    if (phase_ != Phase::starting) return;
+    if (dialer_ && dialer_->connected()) {
+        timed_out_ = true;
+        dialer_->send(proto::make_frame("info"));
+        return;
+    }
+    log::error("the scheduler in task 0 on " + spec_.scheduler_node + " did not answer in " +
+               std::to_string(spec_.options.timeout_s) + " s (--dtask-timeout)" +
+               (dial_failure_.empty() ? "" : ": " + dial_failure_));
+    end(exit_code::start_timeout);
+}
+
+void Launcher::start_client(const proto::Info &info) {
+    start_deadline_.cancel();
+    ClusterFacts facts;
+    facts.address = welcome_address_;
+    facts.scheduler_file = client::connection_file_path(spec_);
+    facts.workers = info.expected;
+    facts.nthreads = spec_.cpus_per_task;
+    for (const auto &worker : info.workers)
+        facts.memory_limit = std::max(facts.memory_limit, worker.about.memory_limit);
+
+    auto env = client_environment(env_, spec_, facts, python_dir_);
+    auto program = find_program(command_, env.get_or("PATH", ""));
+    if (!program) {
+        log::error(program.error().text());
+        return end(exit_code::not_found);
+    }
+    SpawnSpec spec;
+    spec.program = *program;
+    spec.argv = {command_};
+    spec.argv.insert(spec.argv.end(), arguments_.begin(), arguments_.end());
+    spec.env = std::move(env);
+    spec.cpus = cpus_.services;
+    auto pid = spawn(spec);
+    if (!pid) {
+        bool missing = ::access(program->c_str(), F_OK) != 0;
+        log::error(pid.error().text());
+        return end(missing ? exit_code::not_found : exit_code::cannot_execute);
+    }
+    client_ = *pid;
+    phase_ = Phase::running;
+}
+
+void Launcher::on_children() {
+    for (;;) {
+        int status;
+        pid_t pid = ::waitpid(-1, &status, WNOHANG);
+        if (pid <= 0) break; // orphans that we adopted are reaped without a word
+        if (pid == scheduler_)
+            on_scheduler_exit(status);
+        else if (pid == worker_)
+            on_worker_exit(status);
+        else if (pid == client_)
+            on_client_exit(status);
+    }
+    if (phase_ == Phase::ending) over_if_alone();
+}
+
+void Launcher::on_scheduler_exit(int status) {
+    scheduler_ = 0;
+    if (phase_ == Phase::ending) return;
+    int code = shell_code(status);
+    // A task with the scheduler but not the client ends as its scheduler does.
+    if (code == 0 && !role_.client) return end(0);
+    if (code == exit_code::usage && phase_ == Phase::starting) {
+        wake_other_tasks(); // it has said why
+        return end(code);
+    }
+    on_cluster_lost(describe_status(status));
+}
+
+void Launcher::on_worker_exit(int status) {
+    worker_ = 0;
+    int code = shell_code(status);
+    bool alone = !role_.scheduler && !role_.client;
+    if (phase_ == Phase::ending) return;
+    if (code == 0) {
+        if (alone) end(0);
+        return;
+    }
+    if (terminated_) {
+        if (alone) end(0);
+        return;
+    }
+    if (code == exit_code::usage) return tell_unfit("its worker could not start");
+    if (code == exit_code::cluster_lost && worker_restarts_ > 0) {
+        // It has come back once and there is no scheduler any more.
+        if (alone) end(exit_code::cluster_lost);
+        return;
+    }
+    if (worker_restarts_ >= spec_.options.restarts)
+        return tell_unfit("its worker ended with " + describe_status(status) + " and was restarted " +
+                          std::to_string(worker_restarts_) + " times already (--dtask-restarts)");
+    if (code != exit_code::cluster_lost)
+        log::warning("the worker ended with " + describe_status(status) + "; it is restarted");
+    worker_restart_.set(restart_pause_ms << std::min(worker_restarts_, 10u));
+    worker_restarts_++;
+}
+
+void Launcher::on_client_exit(int status) {
+    client_ = 0;
+    if (phase_ == Phase::ending) return;
+    end(shell_code(status));
+}
+
+void Launcher::on_signal(int number) {
+    if (number == SIGTERM) terminated_ = true;
+    if (client_ > 0) {
+        // Without Slurm the terminal has sent Ctrl-C to the client already.
+        if (number != SIGINT || !local(spec_)) ::kill(client_, number);
+    } else if (role_.client && (number == SIGTERM || number == SIGINT)) {
+        if (phase_ == Phase::starting) wake_other_tasks();
+        return end(exit_code::signal_base + number);
+    }
+    if (worker_ > 0 && (number == SIGTERM || number == SIGINT)) ::kill(worker_, number);
+    bool waiting_to_restart = role_.worker && worker_ == 0 && !role_.scheduler && !role_.client;
+    if (waiting_to_restart && (number == SIGTERM || number == SIGINT)) end(0);
+}
+
+void Launcher::on_cluster_lost(const std::string &why) {
+    if (phase_ == Phase::ending) return;
+    log::error("the scheduler was lost: " + why + "; the step ends");
+    if (client_ > 0) ::kill(client_, SIGTERM);
+    if (phase_ == Phase::starting) wake_other_tasks();
+    end(exit_code::cluster_lost);
+}
+
+// This task will have no worker: the scheduler must not count on it.
+void Launcher::tell_unfit(const std::string &why) {
+    proto::Unfit unfit{spec_.node, why, spec_.rank};
+    if (role_.client) {
+        if (dialer_ && dialer_->connected())
+            dialer_->send(proto::encode(unfit));
+        else
+            log::error(why);
+        return;
+    }
+    auto candidates = scheduler_candidates(spec_);
+    if (!candidates) return on_cluster_lost(candidates.error().text());
+    bool alone = !role_.scheduler;
+    auto over = [this, alone](const std::string &) {
+        if (alone) end(0);
+    };
+    dialer_ = std::make_unique<client::Dialer>(
+        loop_, token_, proto::Role::control, std::move(*candidates),
+        std::int64_t{spec_.options.timeout_s} * 1000,
+        client::Dialer::Callbacks{
+            .on_connected = [this, unfit] { dialer_->send(proto::encode(unfit)); },
+            .on_frame = [](proto::Frame) {},
+            .on_lost = over,
+            .on_failed = over});
+}
+
+// Tasks that look for a scheduler which will never come would do so until
+// their start-up time is over. SIGINT tells them that nothing has begun.
+void Launcher::wake_other_tasks() {
+    if (local(spec_) || spec_.ntasks < 2) return;
+    auto scancel = find_program("scancel", env_.get_or("PATH", ""));
+    if (!scancel) return;
+    SpawnSpec spec;
+    spec.program = *scancel;
+    spec.argv = {"scancel", "--quiet", "--signal=INT", cluster_id(spec_)};
+    spec.env = env_;
+    spec.null_stdin = true;
+    auto pid = spawn(spec);
+    if (!pid) return;
+    while (::waitpid(*pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
+
+void Launcher::end(int code) {
+    if (phase_ == Phase::ending) return;
+    phase_ = Phase::ending;
+    code_ = code;
+    start_deadline_.cancel();
+    worker_restart_.cancel();
+    if (dialer_ && dialer_->connected() && role_.client)
+        dialer_->send(proto::encode_shutdown(static_cast<std::uint64_t>(code)));
+    else { // nobody else will tell them
+        if (worker_ > 0) ::kill(worker_, SIGTERM);
+        if (scheduler_ > 0) ::kill(scheduler_, SIGKILL);
+    }
+    end_deadline_.set(client_ > 0 ? client_grace_ms : goodbye_ms);
+    loop_.post([this] { over_if_alone(); });
+}
+
+// Over once all that was started has ended and, where the scheduler is in
+// another task, once it has heard of the end.
+void Launcher::over_if_alone() {
+    bool telling = role_.client && !role_.scheduler && dialer_ && dialer_->connected();
+    if (scheduler_ == 0 && worker_ == 0 && client_ == 0 && !telling) loop_.stop();
+}
+
+void Launcher::kill_stragglers() {
+    for (pid_t pid : {client_, worker_, scheduler_})
+        if (pid > 0) ::kill(pid, SIGKILL);
+    loop_.stop(); // kill_descendants() reaps them
+}
+
+int main(Env env, const std::string &self, std::vector<std::string> arguments) {
+    auto text = env.get(model::launch_variable);
+    auto spec = model::launch_from_text(text.value_or(""));
+    env.unset(model::launch_variable);
+    (void)log::open("", log::Level::warning, "");
+    auto refuse = [](const Error &error) {
+        log::error(error.text());
+        return exit_code::usage;
+    };
+    if (!spec) return refuse(std::move(spec).error().context(model::launch_variable));
+    auto token = proto::Token::from_hex(spec->token);
+    if (!token) return refuse(token.error());
+    auto plan = model::plan(spec->options.slots, spec->ntasks, spec->cpus_per_task);
+    if (!plan) return refuse(plan.error());
+
+    // Put in front: "-- COMMAND ARGS"; in place of argv[0]: ARGS.
+    std::string command = spec->argv0;
+    if (command.empty()) {
+        if (!arguments.empty() && arguments[0] == "--") arguments.erase(arguments.begin());
+        if (arguments.empty()) return refuse(Error("no command given"));
+        command = arguments[0];
+        arguments.erase(arguments.begin());
+    }
+    ::signal(SIGPIPE, SIG_IGN);
+    auto role = model::role_of(*plan, spec->rank);
+    ev::Loop loop;
+    Launcher launcher(loop, *token, std::move(*spec), role, std::move(env), self,
+                      std::move(command), std::move(arguments));
+    return launcher.run();
+}
+
+} // namespace dtask::launch

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Launcher: the small init of one task. It starts what the task's role needs,
+// forwards signals, restarts the worker, and decides the task's exit code.
+//
+// Of the client's task:
+//
+//   starting ──enough workers──▶ running ──client ends──▶ ending ──▶ over
+//       └──start-up time over, SIGTERM, scheduler lost──────▲
+//                                   └──scheduler lost───────┘
+//
+// Of any other task: it serves until its scheduler and worker have ended.
+//
+// Exit code: the client's (128 + signal where one ended it) from the client's
+// task and 0 from all others, so that Slurm's verdict is the client's; of
+// sysexits where the cluster itself failed (lib/base/exit_codes.h).
+//
+// Invariant: when run() returns no process of this task is left, nor its
+// scratch directory, nor the scheduler file where this task had the scheduler.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "lib/base/env.h"
+#include "lib/ev/loop.h"
+#include "lib/model/launch.h"
+#include "lib/model/slots.h"
+#include "lib/proto/codec.h"
+#include "runtime/client/dialer.h"
+#include "runtime/launch/cpus.h"
+#include "runtime/launch/environment.h"
+
+namespace dtask::launch {
+
+class Launcher {
+public:
+    /// `command` and `arguments`: the user's. `self`: path of this program.
+    Launcher(ev::Loop &loop, const proto::Token &token, model::LaunchSpec spec, model::Role role,
+             Env env, std::string self, std::string command, std::vector<std::string> arguments);
+    ~Launcher();
+
+    int run();
+
+private:
+    enum class Phase { starting, running, ending };
+
+    // Starting
+    Result<void> begin();
+    Result<pid_t> start_service(const char *what, const Env &env,
+                                const std::optional<cpu_set_t> &cpus);
+    void start_scheduler();
+    void start_worker();
+    Result<std::string> make_scratch() const;
+    void dial();
+    void start_client(const proto::Info &info);
+    std::uint64_t wanted_workers() const;
+
+    // Events
+    void on_frame(proto::Frame frame);
+    void on_workers(const proto::WorkerCount &count);
+    void on_info(const proto::Info &info);
+    void on_start_timeout();
+    void on_children();
+    void on_scheduler_exit(int status);
+    void on_worker_exit(int status);
+    void on_client_exit(int status);
+    void on_signal(int number);
+    void on_cluster_lost(const std::string &why);
+
+    // Ending
+    void tell_unfit(const std::string &why);
+    void wake_other_tasks();
+    void end(int code);
+    void over_if_alone();
+    void kill_stragglers();
+
+    ev::Loop &loop_;
+    proto::Token token_;
+    model::LaunchSpec spec_;
+    model::Role role_;
+    Env env_;
+    std::string self_, command_;
+    std::vector<std::string> arguments_;
+    CpuSplit cpus_;
+    std::string python_dir_, scratch_;
+
+    Phase phase_ = Phase::starting;
+    int code_ = 0;
+    pid_t scheduler_ = 0, worker_ = 0, client_ = 0; ///< 0: not running
+    unsigned worker_restarts_ = 0;
+    bool terminated_ = false;    ///< SIGTERM has come: nothing is started any more
+    bool info_asked_ = false;
+    bool timed_out_ = false;
+    std::unique_ptr<client::Dialer> dialer_; ///< to the scheduler
+    std::string welcome_address_, dial_failure_;
+    std::vector<std::unique_ptr<ev::Signal>> signals_;
+    ev::Timer start_deadline_, worker_restart_, end_deadline_;
+};
+
+/// `dtaskd` as a task's launcher: the environment holds DTASK_LAUNCH.
+int main(Env env, const std::string &self, std::vector<std::string> arguments);
+
+} // namespace dtask::launch

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Comm: every effect that the reactor can have. The server sends frames; a
+// test records the calls. An implementation may batch, but keeps the order of
+// what goes to one peer, and must not call back into the reactor.
+#pragma once
+
+#include <string_view>
+
+#include "lib/base/ids.h"
+#include "lib/proto/message.h"
+
+namespace dtask::scheduler {
+
+class Comm {
+public:
+    virtual ~Comm() = default;
+
+    virtual void function(WorkerId to, FunctionId f, std::string_view name,
+                          std::string_view pickled) = 0;
+    virtual void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
+                     std::string_view args) = 0;
+    virtual void retract(WorkerId to, TaskId task, InstanceId instance) = 0;
+    virtual void kill(WorkerId to, TaskId task, InstanceId instance) = 0;
+    virtual void forget(WorkerId to, FunctionId f) = 0;
+    virtual void drop_worker(WorkerId worker) = 0; ///< close the connection of one that was lost
+
+    virtual void result(ClientId to, std::uint64_t key, std::string_view value) = 0;
+    virtual void failed(ClientId to, proto::Failure failure) = 0;
+
+    /// To every client and launcher.
+    virtual void workers_changed(proto::WorkerCount count) = 0;
+};
+
+} // namespace dtask::scheduler

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Outbox: what is to be sent to one peer at the end of this turn. Tasks and
+// results are gathered into one frame; a frame of any other kind first sends
+// what was gathered before it, so that a peer sees everything in order.
+#pragma once
+
+#include "lib/proto/codec.h"
+#include "lib/proto/link.h"
+
+namespace dtask::scheduler {
+
+class Outbox {
+public:
+    explicit Outbox(proto::Link &link) : link_(link) {}
+
+    void run(FunctionId f, TaskId task, InstanceId instance, std::string_view args) {
+        run_.f.push_back(f.value);
+        run_.k.push_back(task.value);
+        run_.i.push_back(instance.value);
+        run_.len.push_back(args.size());
+        run_.payload += args;
+        if (run_.payload.size() >= proto::batch_payload) flush();
+    }
+
+    void result(std::uint64_t key, std::string_view value) {
+        results_.k.push_back(key);
+        results_.len.push_back(value.size());
+        results_.payload += value;
+        if (results_.payload.size() >= proto::batch_payload) flush();
+    }
+
+    void retract(TaskId task, InstanceId instance) { add(retract_, task, instance); }
+    void kill(TaskId task, InstanceId instance) { add(kill_, task, instance); }
+
+    void frame(proto::Frame frame) {
+        flush();
+        link_.send(std::move(frame));
+    }
+
+    void flush() {
+        if (!run_.k.empty()) link_.send(proto::encode(std::exchange(run_, {})));
+        if (!results_.k.empty()) link_.send(proto::encode(std::exchange(results_, {})));
+        if (!retract_.empty())
+            link_.send(proto::encode_refs("retract", std::exchange(retract_, {})));
+        if (!kill_.empty()) link_.send(proto::encode_refs("kill", std::exchange(kill_, {})));
+    }
+
+private:
+    void add(proto::Refs &refs, TaskId task, InstanceId instance) {
+        refs.k.push_back(task.value);
+        refs.i.push_back(instance.value);
+    }
+
+    proto::Link &link_;
+    proto::Run run_;
+    proto::Results results_;
+    proto::Refs retract_, kill_;
+};
+
+} // namespace dtask::scheduler

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Placement: which worker gets how much. Pure questions about the core.
+//
+// A worker holds as many tasks as it runs at a time, and a short queue behind
+// them so that it need not wait for the scheduler between two tasks. The queue
+// is worth `queue_us` of work: deep for tasks of microseconds, a single task
+// for those of seconds. What turns out to be queued in the wrong place when
+// others fall idle is taken back (`donor`).
+#pragma once
+
+#include <optional>
+
+#include "runtime/scheduler/core.h"
+
+namespace dtask::scheduler::placement {
+
+/// How many tasks of `function` the worker should hold at most.
+std::uint64_t depth(const Worker &worker, const Function &function);
+
+/// May the worker take more, by the longest queue that any function allows?
+bool may_take(const Worker &worker);
+
+/// How many of `ready` tasks to give to the least loaded of `idle` workers at
+/// once, when it has room for `room`: all of it where there is plenty, a fair
+/// part where there is not, so that the last tasks are spread.
+std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle);
+
+/// A worker that holds tasks which it has not begun, while another idles: the
+/// one with the most of them.
+std::optional<WorkerId> donor(const Core &core);
+
+/// Tasks at `worker` that it cannot have begun and that were not asked back yet.
+std::uint64_t surplus(const Worker &worker);
+
+} // namespace dtask::scheduler::placement

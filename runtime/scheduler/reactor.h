@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reactor: what happens when something happens. Each on_* function takes one
+// event, changes the core and has its effects through `comm`; none blocks,
+// none reads a clock of its own. Errors returned are the peer's fault: the
+// caller closes that peer.
+//
+// After events that make work or room, the caller calls dispatch() once; that
+// lets many events of one turn share one pass.
+#pragma once
+
+#include "lib/base/result.h"
+#include "runtime/scheduler/comm.h"
+#include "runtime/scheduler/core.h"
+
+namespace dtask::scheduler {
+
+struct Reactor {
+    Core &core;
+    Comm &comm;
+    const Clock &clock;
+};
+
+ClientId on_new_client(Reactor r);
+void on_client_lost(Reactor r, ClientId client);
+Result<void> on_function(Reactor r, ClientId client, proto::Function function);
+Result<void> on_submit(Reactor r, ClientId client, const proto::Submit &submit);
+void on_cancel(Reactor r, ClientId client, const proto::Column &keys);
+
+WorkerId on_new_worker(Reactor r, proto::Register about);
+/// `why` reaches the users whose tasks have no try left.
+void on_worker_lost(Reactor r, WorkerId worker, std::string_view why);
+void on_unfit(Reactor r, proto::Unfit unfit);
+Result<void> on_done(Reactor r, WorkerId worker, const proto::Done &done);
+Result<void> on_failed(Reactor r, WorkerId worker, proto::Failure failure);
+void on_retracted(Reactor r, WorkerId worker, const proto::Refs &refs);
+void on_stat(Reactor r, WorkerId worker, std::uint64_t memory);
+
+/// Gives ready tasks to workers with room, and takes queued ones back from
+/// busy workers for idle ones.
+void dispatch(Reactor r);
+
+/// Once a second or so: finds workers that have fallen silent.
+void on_tick(Reactor r);
+
+proto::WorkerCount worker_count(const Core &core);
+proto::Info info(const Core &core, const Clock &clock);
+
+} // namespace dtask::scheduler

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/scheduler/server.h"
+
+#include "lib/base/exit_codes.h"
+#include "lib/base/log.h"
+
+namespace dtask::scheduler {
+
+namespace {
+
+constexpr std::int64_t goodbye_ms = 1'000;  // for peers to close after `bye`
+constexpr std::int64_t tick_ms = 1'000;
+constexpr std::size_t most_unproven = 512;  // connections that have not proved themselves yet
+
+} // namespace
+
+Server::Server(ev::Loop &loop, const proto::Token &token, Settings settings,
+               std::int64_t attach_timeout_ms)
+    : loop_(loop), token_(token),
+      attach_deadline_(loop,
+                       [this] {
+                           log::error("the task with the client has not come up in time");
+                           end(exit_code::start_timeout, "start-up timed out");
+                       }),
+      end_deadline_(loop, [this] { loop_.stop(); }), tick_(loop, tick_ms, [this] {
+          on_tick(reactor());
+          end_turn_soon();
+      }) {
+    core_.settings = std::move(settings);
+    core_.started_us = clock_.now_us();
+    attach_deadline_.set(attach_timeout_ms);
+}
+
+Server::~Server() = default;
+
+Result<std::uint16_t> Server::listen(const std::string &host,
+                                     const std::vector<std::uint16_t> &ports) {
+    std::string why = "no port to try";
+    for (auto port : ports) {
+        auto listener =
+            ev::Listener::bind(loop_, host, port, [this](Fd connection, std::string address) {
+                on_accept(std::move(connection), std::move(address));
+            });
+        if (listener) {
+            listeners_.push_back(std::move(*listener));
+            return listeners_.back()->port();
+        }
+        why = listener.error().text();
+    }
+    return fail("none of " + std::to_string(ports.size()) + " ports is free; the last: " + why);
+}
+
+int Server::run() {
+    loop_.run();
+    if (refused_ > 1)
+        log::warning(std::to_string(refused_) + " connections in all were refused");
+    return exit_code_.value_or(exit_code::cluster_lost);
+}
+
+void Server::on_accept(Fd connection, std::string address) {
+    if (exit_code_) return;
+    if (unproven_.size() >= most_unproven) leave(unproven_.front(), "too many strangers");
+    ConnectionId id{++last_connection_};
+    Peer &peer = peers_[id];
+    peer.address = std::move(address);
+    peer.link = proto::Link::accept(
+        loop_, std::move(connection), token_,
+        {.on_open = [this, id](proto::Role role) { on_open(id, role); },
+         .on_frame = [this, id](proto::Frame frame) { on_frame(id, std::move(frame)); },
+         .on_closed = [this, id](bool proven, const std::string &why) {
+             on_closed(id, proven, why);
+         }});
+    peer.outbox = std::make_unique<Outbox>(*peer.link);
+    unproven_.push_back(id);
+}
+
+void Server::on_open(ConnectionId id, proto::Role role) {
+    std::erase(unproven_, id);
+    Peer &peer = peers_.at(id);
+    peer.role = role;
+    if (role == proto::Role::client) {
+        peer.client = on_new_client(reactor());
+        client_peers_.emplace(*peer.client, id);
+    }
+    peer.outbox->frame(proto::encode(welcome()));
+}
+
+void Server::on_closed(ConnectionId id, bool proven, const std::string &why) {
+    if (!proven) {
+        // One line however many come: a log must not be filled by strangers.
+        if (++refused_ == 1)
+            log::warning("refused a connection from " + peers_.at(id).address + ": " +
+                         (why.empty() ? "closed before its proof" : why) +
+                         "; further ones are only counted");
+    }
+    leave(id, why.empty() ? "its connection was closed" : why);
+}
+
+// Forgets the peer and tells the reactor; called for peers that closed and for
+// those that we close.
+void Server::leave(ConnectionId id, const std::string &why) {
+    auto found = peers_.find(id);
+    if (found == peers_.end()) return;
+    std::erase(unproven_, id);
+    Peer peer = std::move(found->second);
+    peers_.erase(found);
+    peer.link->close();
+    if (peer.worker) {
+        worker_peers_.erase(*peer.worker);
+        if (!exit_code_) log::info("worker lost: " + why);
+        on_worker_lost(reactor(), *peer.worker, why);
+    }
+    if (peer.client) {
+        client_peers_.erase(*peer.client);
+        on_client_lost(reactor(), *peer.client);
+    }
+    if (peer.attached && !exit_code_) {
+        log::error("the launcher of the client was lost: " + why);
+        end(exit_code::cluster_lost, "the client's launcher was lost");
+    }
+    dead_.push_back(std::move(peer));
+    end_turn_soon();
+}
+
+void Server::on_frame(ConnectionId id, proto::Frame frame) {
+    Peer &peer = peers_.at(id);
+    Result<void> ok;
+    if (frame.type() == "info") {
+        peer.outbox->frame(proto::encode(info(core_, clock_)));
+        return;
+    }
+    switch (*peer.role) {
+    case proto::Role::client: ok = on_client_frame(peer, std::move(frame)); break;
+    case proto::Role::worker: ok = on_worker_frame(id, peer, std::move(frame)); break;
+    case proto::Role::control: ok = on_control_frame(id, peer, frame); break;
+    case proto::Role::observer: ok = fail("an observer may ask for info only"); break;
+    }
+    if (!ok) {
+        log::warning("closing the connection from " + peer.address + ": " + ok.error().text());
+        leave(id, ok.error().text());
+    }
+    end_turn_soon();
+}
+
+Result<void> Server::on_client_frame(Peer &peer, proto::Frame frame) {
+    std::string type = frame.type();
+    if (type == "submit") {
+        auto submit = proto::decode_submit(std::move(frame));
+        if (!submit) return fail_from(std::move(submit), type);
+        return on_submit(reactor(), *peer.client, *submit);
+    }
+    if (type == "function") {
+        auto function = proto::decode_function(std::move(frame));
+        if (!function) return fail_from(std::move(function), type);
+        return on_function(reactor(), *peer.client, std::move(*function));
+    }
+    if (type == "cancel") {
+        auto keys = frame.header.column("k");
+        if (!keys) return fail_from(std::move(keys), type);
+        on_cancel(reactor(), *peer.client, *keys);
+        return {};
+    }
+    return fail("\"" + type + "\" is no message of a client");
+}
+
+Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame frame) {
+    std::string type = frame.type();
+    if (type == "register") {
+        auto about = proto::decode_register(frame.header);
+        if (!about) return fail_from(std::move(about), type);
+        if (peer.worker) return fail("registered twice");
+        log::info("worker " + about->name + " on " + about->node + " has come");
+        peer.worker = on_new_worker(reactor(), std::move(*about));
+        worker_peers_.emplace(*peer.worker, id);
+        return {};
+    }
+    if (type == "unfit") {
+        auto unfit = proto::decode_unfit(frame);
+        if (!unfit) return fail_from(std::move(unfit), type);
+        on_unfit_peer(id, std::move(*unfit));
+        return {};
+    }
+    if (!peer.worker) return fail("\"" + type + "\" before it registered");
+    if (type == "done") {
+        auto done = proto::decode_done(std::move(frame));
+        if (!done) return fail_from(std::move(done), type);
+        return on_done(reactor(), *peer.worker, *done);
+    }
+    if (type == "failed") {
+        auto failure = proto::decode_failure(std::move(frame));
+        if (!failure) return fail_from(std::move(failure), type);
+        return on_failed(reactor(), *peer.worker, std::move(*failure));
+    }
+    if (type == "retracted") {
+        auto refs = proto::decode_refs(frame);
+        if (!refs) return fail_from(std::move(refs), type);
+        on_retracted(reactor(), *peer.worker, *refs);
+        return {};
+    }
+    if (type == "stat") {
+        auto memory = frame.header.natural("memory");
+        if (!memory) return fail_from(std::move(memory), type);
+        on_stat(reactor(), *peer.worker, *memory);
+        return {};
+    }
+    return fail("\"" + type + "\" is no message of a worker");
+}
+
+Result<void> Server::on_control_frame(ConnectionId id, Peer &peer, const proto::Frame &frame) {
+    std::string type = frame.type();
+    if (type == "attach") {
+        peer.attached = true;
+        attach_deadline_.cancel();
+        peer.outbox->frame(proto::encode(worker_count(core_)));
+        return {};
+    }
+    if (type == "unfit") {
+        auto unfit = proto::decode_unfit(frame);
+        if (!unfit) return fail_from(std::move(unfit), type);
+        on_unfit_peer(id, std::move(*unfit));
+        return {};
+    }
+    if (type == "shutdown") {
+        auto code = frame.header.natural("code");
+        if (!code) return fail_from(std::move(code), type);
+        end(0, "the client has ended");
+        return {};
+    }
+    return fail("\"" + type + "\" is no message of a launcher");
+}
+
+// A task of the step that cannot serve. It waits for us to close, unless it is
+// the client's launcher, whose connection goes on.
+void Server::on_unfit_peer(ConnectionId id, proto::Unfit unfit) {
+    log::error("task " + std::to_string(unfit.task) + " on " + unfit.node +
+               " cannot serve: " + unfit.message);
+    bool stays = peers_.at(id).attached;
+    if (!stays) leave(id, "unfit");
+    on_unfit(reactor(), std::move(unfit));
+}
+
+void Server::end(int code, const std::string &why) {
+    if (exit_code_) return;
+    exit_code_ = code;
+    attach_deadline_.cancel();
+    for (auto &[id, peer] : peers_)
+        if (peer.role) peer.outbox->frame(proto::encode_bye(why));
+    listeners_.clear();
+    while (!unproven_.empty()) leave(unproven_.front(), why);
+    end_deadline_.set(goodbye_ms);
+    end_turn_soon();
+}
+
+void Server::end_turn_soon() {
+    if (std::exchange(turn_pending_, true)) return;
+    loop_.post([this] { end_turn(); });
+}
+
+void Server::end_turn() {
+    turn_pending_ = false;
+    if (!exit_code_) dispatch(reactor());
+    for (auto id : std::exchange(dirty_, {})) {
+        auto found = peers_.find(id);
+        if (found == peers_.end()) continue;
+        found->second.dirty = false;
+        found->second.outbox->flush();
+    }
+    dead_.clear();
+    if (exit_code_ && peers_.empty()) loop_.stop();
+}
+
+Outbox *Server::outbox(ConnectionId id) {
+    auto found = peers_.find(id);
+    if (found == peers_.end()) return nullptr;
+    if (!std::exchange(found->second.dirty, true)) dirty_.push_back(id);
+    return found->second.outbox.get();
+}
+
+Outbox *Server::outbox(WorkerId id) {
+    auto found = worker_peers_.find(id);
+    return found == worker_peers_.end() ? nullptr : outbox(found->second);
+}
+
+Outbox *Server::outbox(ClientId id) {
+    auto found = client_peers_.find(id);
+    return found == client_peers_.end() ? nullptr : outbox(found->second);
+}
+
+proto::Welcome Server::welcome() const {
+    auto count = worker_count(core_);
+    proto::Welcome welcome;
+    welcome.id = core_.settings.id;
+    welcome.engine = core_.settings.engine;
+    welcome.address = core_.settings.address;
+    welcome.expected = count.expected;
+    welcome.workers = count.n;
+    if (!core_.workers.empty()) {
+        // Any one speaks for all: only packed's task 0 may have a smaller worker.
+        const proto::Register *largest = nullptr;
+        for (const auto &[id, worker] : core_.workers)
+            if (!largest || worker.about.nthreads > largest->nthreads) largest = &worker.about;
+        welcome.nthreads = largest->nthreads;
+        welcome.memory_limit = largest->memory_limit;
+    }
+    return welcome;
+}
+
+void Server::function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled) {
+    if (auto *out = outbox(to))
+        out->frame(proto::encode(proto::Function{f.value, std::string(name), std::string(pickled)}));
+}
+
+void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
+                 std::string_view args) {
+    if (auto *out = outbox(to)) out->run(f, task, instance, args);
+}
+
+void Server::retract(WorkerId to, TaskId task, InstanceId instance) {
+    if (auto *out = outbox(to)) out->retract(task, instance);
+}
+
+void Server::kill(WorkerId to, TaskId task, InstanceId instance) {
+    if (auto *out = outbox(to)) out->kill(task, instance);
+}
+
+void Server::forget(WorkerId to, FunctionId f) {
+    auto *out = outbox(to);
+    if (!out) return;
+    auto frame = proto::make_frame("forget");
+    frame.header.set("f", proto::Column{f.value});
+    out->frame(std::move(frame));
+}
+
+// The reactor already treats it as lost: only the connection is left to close.
+void Server::drop_worker(WorkerId worker) {
+    auto found = worker_peers_.find(worker);
+    if (found == worker_peers_.end()) return;
+    ConnectionId id = found->second;
+    peers_.at(id).worker.reset();
+    worker_peers_.erase(found);
+    leave(id, "silent");
+}
+
+void Server::result(ClientId to, std::uint64_t key, std::string_view value) {
+    if (auto *out = outbox(to)) out->result(key, value);
+}
+
+void Server::failed(ClientId to, proto::Failure failure) {
+    if (auto *out = outbox(to)) out->frame(proto::encode(std::move(failure)));
+}
+
+void Server::workers_changed(proto::WorkerCount count) {
+    for (auto &[id, peer] : peers_)
+        if (peer.client || peer.attached) peer.outbox->frame(proto::encode(count));
+}
+
+} // namespace dtask::scheduler

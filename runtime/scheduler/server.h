@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Server: the scheduler's sockets. It accepts connections, turns their frames
+// into the reactor's events and the reactor's effects into frames, and ends
+// the step.
+//
+//   waiting ──the client's launcher attaches──▶ serving ──shutdown──▶ ending
+//      └──none within the start-up time───────────────────────────────▲
+//                            └──that launcher is lost─────────────────┘
+//
+// Ending: every peer is told `bye`; once all have closed, or after a second,
+// the loop stops with the exit code of run().
+//
+// A turn: all frames that have arrived are given to the reactor, then one
+// dispatch, then each peer's outbox is sent (end_turn). Peers that are to be
+// freed wait for the end of the turn, since they may be in the call stack.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/ev/listener.h"
+#include "lib/proto/link.h"
+#include "runtime/scheduler/comm.h"
+#include "runtime/scheduler/outbox.h"
+#include "runtime/scheduler/reactor.h"
+
+namespace dtask::scheduler {
+
+class Server final : private Comm {
+public:
+    Server(ev::Loop &loop, const proto::Token &token, Settings settings,
+           std::int64_t attach_timeout_ms);
+    ~Server() override;
+
+    /// Takes the first of `ports` that is free at `host` (empty: all
+    /// addresses); the port.
+    Result<std::uint16_t> listen(const std::string &host, const std::vector<std::uint16_t> &ports);
+    /// Told to peers; known only once listen() has a port.
+    void set_address(std::string address) { core_.settings.address = std::move(address); }
+
+    /// Serves until the step ends; 0, or why not as an exit code.
+    int run();
+
+private:
+    struct Peer {
+        std::unique_ptr<proto::Link> link;
+        std::unique_ptr<Outbox> outbox;
+        std::string address;
+        std::optional<proto::Role> role; ///< once proven
+        std::optional<ClientId> client;
+        std::optional<WorkerId> worker;
+        bool attached = false; ///< the client's launcher
+        bool dirty = false;    ///< its outbox is to be flushed
+    };
+
+    // Comm
+    void function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled) override;
+    void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
+             std::string_view args) override;
+    void retract(WorkerId to, TaskId task, InstanceId instance) override;
+    void kill(WorkerId to, TaskId task, InstanceId instance) override;
+    void forget(WorkerId to, FunctionId f) override;
+    void drop_worker(WorkerId worker) override;
+    void result(ClientId to, std::uint64_t key, std::string_view value) override;
+    void failed(ClientId to, proto::Failure failure) override;
+    void workers_changed(proto::WorkerCount count) override;
+
+    Reactor reactor() { return {core_, *this, clock_}; }
+    void on_accept(Fd connection, std::string address);
+    void on_open(ConnectionId id, proto::Role role);
+    void on_closed(ConnectionId id, bool proven, const std::string &why);
+    void on_frame(ConnectionId id, proto::Frame frame);
+    Result<void> on_client_frame(Peer &peer, proto::Frame frame);
+    Result<void> on_worker_frame(ConnectionId id, Peer &peer, proto::Frame frame);
+    Result<void> on_control_frame(ConnectionId id, Peer &peer, const proto::Frame &frame);
+    void on_unfit_peer(ConnectionId id, proto::Unfit unfit);
+    void leave(ConnectionId id, const std::string &why);
+    void end_turn_soon();
+    void end_turn();
+    void end(int code, const std::string &why);
+    Outbox *outbox(ConnectionId id);
+    Outbox *outbox(WorkerId id);
+    Outbox *outbox(ClientId id);
+    proto::Welcome welcome() const;
+
+    ev::Loop &loop_;
+    proto::Token token_;
+    SteadyClock clock_;
+    Core core_;
+    std::vector<std::unique_ptr<ev::Listener>> listeners_;
+    std::unordered_map<ConnectionId, Peer> peers_;
+    std::unordered_map<WorkerId, ConnectionId> worker_peers_;
+    std::unordered_map<ClientId, ConnectionId> client_peers_;
+    std::deque<ConnectionId> unproven_; ///< oldest first
+    std::vector<ConnectionId> dirty_;
+    std::vector<Peer> dead_;
+    bool turn_pending_ = false;
+    std::uint64_t last_connection_ = 0, refused_ = 0;
+    std::optional<int> exit_code_; ///< set once ending
+    ev::Timer attach_deadline_, end_deadline_;
+    ev::Ticker tick_;
+};
+
+} // namespace dtask::scheduler

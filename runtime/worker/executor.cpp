@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/worker/executor.h"
+
+#include <csignal>
+
+#include <sys/socket.h>
+
+#include "lib/base/log.h"
+
+namespace dtask::worker {
+
+namespace {
+
+// A child of the function that left the process group may hold the socket open.
+constexpr std::int64_t last_words_ms = 200;
+
+} // namespace
+
+Executor::Executor(ev::Loop &loop, const Clock &clock, pid_t pid, Fd socket, Callbacks callbacks)
+    : clock_(clock), callbacks_(std::move(callbacks)), pid_(pid), last_words_(loop, [this] {
+          closed_ = true;
+          die_if_over();
+      }),
+      stream_(loop, std::move(socket),
+              {.on_data = [this] { on_data(); },
+               .on_closed = [this](const std::string &) {
+                   closed_ = true;
+                   die_if_over();
+               }}) {}
+
+Executor::~Executor() {
+    stream_.silence();
+    if (!status_) kill();
+}
+
+Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, const Clock &clock,
+                                                  SpawnSpec spec, Callbacks callbacks) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return fail_errno("socketpair");
+    Fd ours(ends[0]), theirs(ends[1]);
+    spec.pass_fd = theirs.get();
+    spec.new_group = true;
+    spec.null_stdin = true;
+    auto pid = spawn(spec);
+    if (!pid) return fail_from(std::move(pid), "executor");
+    return std::unique_ptr<Executor>(
+        new Executor(loop, clock, *pid, std::move(ours), std::move(callbacks)));
+}
+
+void Executor::call(Call call, std::string_view function) {
+    using proto::RecordKind;
+    if (functions_.insert(call.function).second) {
+        stream_.write(std::string_view(proto::encode_record_head(
+            {RecordKind::function, call.function, 0, function.size()})));
+        stream_.write(function);
+    }
+    stream_.write(std::string_view(proto::encode_record_head(
+        {RecordKind::call, call.function, call.task, call.args.size()})));
+    stream_.write(std::string_view(call.args)); // kept: it may have to run elsewhere
+    if (in_flight_.empty()) began_us_ = clock_.now_us();
+    in_flight_.push_back(std::move(call));
+}
+
+void Executor::forget(std::uint64_t function) {
+    if (functions_.erase(function) > 0)
+        stream_.write(std::string_view(
+            proto::encode_record_head({proto::RecordKind::forget, function, 0, 0})));
+}
+
+bool Executor::drop(std::uint64_t task, std::uint64_t instance) {
+    for (auto &call : in_flight_)
+        if (call.task == task && call.instance == instance) {
+            call.dropped = true;
+            return &call == &in_flight_.front();
+        }
+    return false;
+}
+
+void Executor::kill() {
+    ::kill(-pid_, SIGKILL);
+    ::kill(pid_, SIGKILL); // the group is not made yet where it has hardly begun
+}
+
+void Executor::on_data() {
+    while (!dead_ && stream_.available() >= proto::record_head_size) {
+        auto head = proto::decode_record_head(stream_.peek(proto::record_head_size));
+        if (!head) {
+            log::warning("executor " + std::to_string(pid_) + ": " + head.error().text());
+            kill();
+            stream_.silence();
+            closed_ = true;
+            return die_if_over();
+        }
+        if (stream_.available() < proto::record_head_size + head->length) return;
+        stream_.drop(proto::record_head_size);
+        on_record(*head, stream_.take(head->length));
+    }
+}
+
+void Executor::on_record(const proto::RecordHead &head, std::string body) {
+    if (head.kind == proto::RecordKind::ready) {
+        ready_ = true;
+        return callbacks_.on_ready();
+    }
+    // An answer to what was not asked, as from a child that inherited the socket.
+    if (in_flight_.empty() || in_flight_.front().task != head.task) return;
+    auto now = clock_.now_us();
+    auto us = static_cast<std::uint64_t>(now - began_us_);
+    began_us_ = now; // of the next one
+    Call call = std::move(in_flight_.front());
+    in_flight_.pop_front();
+    callbacks_.on_outcome(std::move(call), head.kind, std::move(body), us);
+}
+
+void Executor::on_reaped(int status) {
+    status_ = status;
+    ::kill(-pid_, SIGKILL); // its children go with it
+    last_words_.set(last_words_ms);
+    die_if_over();
+}
+
+void Executor::die_if_over() {
+    if (dead_ || !closed_) return;
+    if (!status_) return kill(); // it closed its socket: of no use any more
+    dead_ = true;
+    last_words_.cancel();
+    callbacks_.on_dead(*status_);
+}
+
+} // namespace dtask::worker

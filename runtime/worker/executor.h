@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Executor: one process that runs functions, one at a time, in order.
+//
+//   starting ──ready──▶ serving ──process ends──▶ dead
+//       └──process ends before it was ready────────▲
+//
+// Calls may be given ahead (`in_flight`); the first of them is the one that
+// runs. A death is reported once both the process has been reaped and its
+// last words have been read, so that a result written just before a crash
+// counts. What else lives in its process group is killed then.
+//
+// Ownership: whoever destroys an Executor kills the process group. It must not
+// be destroyed inside its callbacks.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_set>
+
+#include <sys/types.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/spawn.h"
+#include "lib/ev/loop.h"
+#include "lib/ev/stream.h"
+#include "lib/proto/record.h"
+
+namespace dtask::worker {
+
+struct Call {
+    std::uint64_t function = 0, task = 0, instance = 0;
+    std::string args;
+    bool dropped = false; ///< cancelled: its outcome interests nobody
+};
+
+class Executor {
+public:
+    struct Callbacks {
+        std::function<void()> on_ready;
+        /// `us`: its run time.
+        std::function<void(Call call, proto::RecordKind kind, std::string value, std::uint64_t us)>
+            on_outcome;
+        /// `status` as of waitpid. in_flight() still holds what was not finished.
+        std::function<void(int status)> on_dead;
+    };
+
+    static Result<std::unique_ptr<Executor>> start(ev::Loop &loop, const Clock &clock,
+                                                   SpawnSpec spec, Callbacks callbacks);
+    ~Executor();
+
+    pid_t pid() const { return pid_; }
+    bool ready() const { return ready_; }
+    bool dead() const { return dead_; }
+    const std::deque<Call> &in_flight() const { return in_flight_; }
+    std::deque<Call> take_in_flight() { return std::exchange(in_flight_, {}); }
+
+    /// Sends the function first where the process does not have it yet.
+    void call(Call call, std::string_view function);
+    void forget(std::uint64_t function);
+    /// Marks a call that was given ahead as of no interest; true where it is the running one.
+    bool drop(std::uint64_t task, std::uint64_t instance);
+    void kill();
+
+    /// waitpid gave this status for pid().
+    void on_reaped(int status);
+
+private:
+    Executor(ev::Loop &loop, const Clock &clock, pid_t pid, Fd socket, Callbacks callbacks);
+    void on_data();
+    void on_record(const proto::RecordHead &head, std::string body);
+    void die_if_over();
+
+    const Clock &clock_;
+    Callbacks callbacks_;
+    pid_t pid_;
+    bool ready_ = false, closed_ = false, dead_ = false;
+    std::optional<int> status_;
+    std::deque<Call> in_flight_;
+    std::unordered_set<std::uint64_t> functions_; ///< that the process has
+    std::int64_t began_us_ = 0;                   ///< when the first of in_flight_ began
+    ev::Timer last_words_;                        ///< how long to wait for the end of file
+    ev::Stream stream_;
+};
+
+} // namespace dtask::worker

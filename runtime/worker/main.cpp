@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The worker as a process: what the launcher handed over becomes Settings.
+#include <csignal>
+
+#include <unistd.h>
+
+#include "lib/base/exit_codes.h"
+#include "lib/base/log.h"
+#include "lib/base/net.h"
+#include "runtime/launch/handover.h"
+#include "runtime/launch/place.h"
+#include "runtime/worker/worker.h"
+
+namespace dtask::worker {
+
+namespace {
+
+constexpr int executor_oom_score = 500; // the kernel's first choice, before launcher and worker
+
+Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
+    Settings settings;
+    auto candidates = launch::scheduler_candidates(spec);
+    if (!candidates) return fail_from(std::move(candidates));
+    settings.candidates = std::move(*candidates);
+    settings.dial_timeout_ms = std::int64_t{spec.options.timeout_s} * 1000;
+    settings.follow_address = !spec.options.scheduler_interface.empty();
+    if (!spec.options.worker_interface.empty()) {
+        auto host = interface_address(spec.options.worker_interface);
+        if (!host)
+            return fail_from(std::move(host),
+                             "--dtask-interface=" + spec.options.worker_interface);
+        settings.door_host = *host;
+    } else if (spec.job == 0) {
+        settings.door_host = "127.0.0.1"; // one machine: nobody else's business
+    }
+
+    auto &about = settings.about;
+    about.name = spec.node + "." + std::to_string(spec.rank);
+    about.node = spec.node;
+    about.task = spec.rank;
+    about.pid = static_cast<std::uint64_t>(::getpid());
+    about.nthreads = spec.worker_cpus;
+    about.concurrency = spec.options.concurrency;
+
+    auto python = find_program(env.get_or("DTASK_PYTHON", "python3"), env.get_or("PATH", ""));
+    if (!python) return fail_from(std::move(python), "interpreter of the workers");
+    auto &executor = settings.executor;
+    executor.program = *python;
+    executor.argv = {*python, "-m", "dtask.executor"};
+    executor.env = std::move(env);
+    executor.env.set("DTASK_WORKER", about.name);
+    executor.oom_score_adj = executor_oom_score;
+    return settings;
+}
+
+Result<int> work(Env env) {
+    auto spec = launch::take_handover(env);
+    if (!spec) return fail_from(std::move(spec));
+    std::string name = "worker " + spec->node + "." + std::to_string(spec->rank);
+    if (auto opened = launch::open_log(*spec, name); !opened) return fail_from(std::move(opened));
+    auto token = proto::Token::from_hex(spec->token);
+    if (!token) return fail_from(std::move(token));
+    auto settings = settings_for(*spec, std::move(env));
+    if (!settings) return fail_from(std::move(settings));
+
+    auto group = cgroup::WorkerGroup::find({spec->job, spec->step, spec->rank});
+    if (!group) {
+        log::warning("the worker's cgroup cannot be used: " + group.error().text());
+        group = std::nullopt;
+    }
+    Memory memory(std::move(*group), spec->worker_memory);
+    settings->about.memory_limit = memory.limit();
+
+    ev::Loop loop;
+    Worker worker(loop, *token, std::move(*settings), std::move(memory));
+    return worker.run();
+}
+
+} // namespace
+
+int main(Env env) {
+    for (int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) ::signal(number, SIG_IGN);
+    auto code = work(std::move(env));
+    if (code) return *code;
+    log::error(code.error().text());
+    return exit_code::usage;
+}
+
+} // namespace dtask::worker

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory: what holds the worker's executors to their limit, and what can be
+// read of it. With a cgroup of their own (v1) the kernel kills the executor
+// that goes over; without one (v2, no root-made group, no Slurm) `watch` finds
+// it by its resident set and the worker kills it. Bytes; 0 = no limit.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "lib/cgroup/cgroup.h"
+
+namespace dtask::worker {
+
+class Memory {
+public:
+    Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit);
+
+    std::uint64_t limit() const { return limit_; }
+    /// cgroup.procs descriptors that an executor joins when it starts.
+    std::vector<int> join_fds() const;
+    /// Must the worker itself look after the limit?
+    bool needs_watch() const;
+
+    /// Of all executors: the group's usage, or the sum of resident sets.
+    std::uint64_t usage(const std::vector<pid_t> &executors) const;
+    /// The executor to kill, if the limit is passed: the largest one.
+    std::optional<pid_t> over_limit(const std::vector<pid_t> &executors);
+
+    /// Was `executor`, which died of SIGKILL, killed for its memory? Each kill
+    /// is attributed once.
+    bool was_memory_kill(pid_t executor);
+    std::uint64_t peak() const;
+
+private:
+    std::optional<cgroup::WorkerGroup> group_;
+    std::uint64_t limit_ = 0;
+    std::uint64_t kills_seen_ = 0; ///< by the kernel
+    std::uint64_t watched_peak_ = 0;
+    std::vector<pid_t> killed_; ///< by the watch
+};
+
+} // namespace dtask::worker

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/worker/worker.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include <sys/wait.h>
+
+#include "lib/base/exit_codes.h"
+#include "lib/base/log.h"
+#include "lib/base/net.h"
+#include "lib/base/strings.h"
+
+namespace dtask::worker {
+
+namespace {
+
+constexpr std::int64_t stat_ms = 1'000;
+constexpr std::int64_t watch_ms = 20;   // between looks at resident sets
+constexpr double ahead_us = 1'000;      // work to give an executor ahead
+constexpr std::size_t most_ahead = 32;  // calls
+constexpr unsigned most_failed_starts = 3;
+
+} // namespace
+
+Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Memory memory)
+    : loop_(loop), token_(token), settings_(std::move(settings)), memory_(std::move(memory)),
+      child_(loop, SIGCHLD, [this] { on_child(); }), terminate_(loop, SIGTERM, [this] { end(0); }),
+      interrupt_(loop, SIGINT,
+                 [this] {
+                     // Ctrl-C is the client's to answer, once there is a cluster.
+                     if (!dialer_ || !dialer_->connected()) end(0);
+                 }),
+      stat_(loop, stat_ms, [this] { stat(); }) {
+    settings_.executor.join_fds = memory_.join_fds();
+    slots_.resize(settings_.about.concurrency);
+    if (memory_.needs_watch()) watch_.emplace(loop, watch_ms, [this] { watch_memory(); });
+}
+
+Worker::~Worker() = default;
+
+Result<int> Worker::run() {
+    auto door = Door::open(loop_, token_, settings_.door_host, [this] { return settings_.about; });
+    if (!door) return fail_from(std::move(door));
+    door_ = std::move(*door);
+    // Executors start while the scheduler is looked for.
+    for (std::size_t n = 0; n < slots_.size(); n++) start_executor(n);
+    dial(settings_.candidates);
+    loop_.run();
+    slots_.clear(); // kills them
+    return exit_code_.value_or(exit_code::cluster_lost);
+}
+
+void Worker::dial(std::vector<std::string> candidates) {
+    former_dialer_ = std::move(dialer_);
+    dialer_ = std::make_unique<client::Dialer>(
+        loop_, token_, proto::Role::worker, std::move(candidates), settings_.dial_timeout_ms,
+        client::Dialer::Callbacks{
+            .on_connected = [] {},
+            .on_frame = [this](proto::Frame frame) { on_frame(std::move(frame)); },
+            .on_lost =
+                [this](const std::string &why) {
+                    log::info("the scheduler was lost: " + why);
+                    end(unfit_.empty() ? exit_code::cluster_lost : exit_code::usage);
+                },
+            .on_failed =
+                [this](const std::string &why) {
+                    log::error("the scheduler was not found in " +
+                               std::to_string(settings_.dial_timeout_ms / 1000) + " s: " + why);
+                    end(exit_code::cluster_lost);
+                }});
+}
+
+void Worker::on_frame(proto::Frame frame) {
+    std::string type = frame.type();
+    if (auto ok = handle(std::move(frame)); !ok) {
+        log::error("from the scheduler: " + type + ": " + ok.error().text());
+        end(exit_code::cluster_lost);
+    }
+}
+
+Result<void> Worker::handle(proto::Frame frame) {
+    std::string type = frame.type();
+    if (type == "run") return on_run(std::move(frame));
+    if (type == "function") {
+        auto m = proto::decode_function(std::move(frame));
+        if (!m) return fail_from(std::move(m));
+        functions_[m->f] = {std::move(m->name), std::move(m->pickled)};
+    } else if (type == "retract" || type == "kill") {
+        auto refs = proto::decode_refs(frame);
+        if (!refs) return fail_from(std::move(refs));
+        type == "kill" ? on_kill(*refs) : on_retract(*refs);
+    } else if (type == "forget") {
+        auto column = frame.header.column("f");
+        if (!column) return fail_from(std::move(column));
+        for (auto f : *column) {
+            functions_.erase(f);
+            for (auto &slot : slots_)
+                if (slot.executor) slot.executor->forget(f);
+        }
+    } else if (type == "welcome") {
+        auto welcome = proto::decode_welcome(frame);
+        if (!welcome) return fail_from(std::move(welcome));
+        on_welcome(*welcome);
+    } else if (type == "bye") {
+        end(0);
+    }
+    return {};
+}
+
+void Worker::on_welcome(const proto::Welcome &welcome) {
+    if (settings_.follow_address && dialer_->address() != welcome.address) {
+        settings_.follow_address = false;
+        return loop_.post([this, address = welcome.address] { dial({address}); });
+    }
+    loop_.post([this] { former_dialer_.reset(); });
+    if (!unfit_.empty()) return send_unfit();
+    settings_.about.address = join_address(dialer_->local_host(), door_->port());
+    dialer_->send(proto::encode(settings_.about));
+}
+
+Result<void> Worker::on_run(proto::Frame frame) {
+    auto run = proto::decode_run(std::move(frame));
+    if (!run) return fail_from(std::move(run));
+    auto args = proto::slices(run->payload, run->len);
+    if (!args) return fail_from(std::move(args));
+    for (std::size_t n = 0; n < run->k.size(); n++) {
+        if (!functions_.contains(run->f[n]))
+            return fail("function " + std::to_string(run->f[n]) + " was never sent");
+        queue_.push_back({run->f[n], run->k[n], run->i[n], std::string((*args)[n])});
+    }
+    feed();
+    return {};
+}
+
+void Worker::on_retract(const proto::Refs &refs) {
+    proto::Refs given_back;
+    for (std::size_t n = 0; n < refs.k.size(); n++) {
+        auto found = std::find_if(queue_.begin(), queue_.end(), [&](const Call &call) {
+            return call.task == refs.k[n] && call.instance == refs.i[n];
+        });
+        if (found == queue_.end()) continue; // begun: it will be reported
+        queue_.erase(found);
+        given_back.k.push_back(refs.k[n]);
+        given_back.i.push_back(refs.i[n]);
+    }
+    if (!given_back.empty()) {
+        end_turn(); // reports first, so that the scheduler sees them in order
+        dialer_->send(proto::encode_refs("retracted", given_back));
+    }
+}
+
+void Worker::on_kill(const proto::Refs &refs) {
+    for (std::size_t n = 0; n < refs.k.size(); n++) drop_call(refs.k[n], refs.i[n]);
+}
+
+void Worker::drop_call(std::uint64_t task, std::uint64_t instance) {
+    auto dropped = std::erase_if(queue_, [&](const Call &call) {
+        return call.task == task && call.instance == instance;
+    });
+    if (dropped > 0) return;
+    for (auto &slot : slots_)
+        if (slot.executor && slot.executor->drop(task, instance)) slot.executor->kill();
+}
+
+// How many calls an executor may hold. Only calls of microseconds are given
+// ahead: they would wait for us longer than they run. Others stay in the
+// queue, from where they can be given back.
+std::size_t Worker::depth(const Function &function) const {
+    if (function.mean_us < 0) return 1;
+    return std::clamp<std::size_t>(static_cast<std::size_t>(ahead_us / std::max(function.mean_us, 1.0)),
+                                   1, most_ahead);
+}
+
+void Worker::feed() {
+    while (!queue_.empty()) {
+        auto function = functions_.find(queue_.front().function);
+        if (function == functions_.end()) { // forgotten: its client has gone
+            queue_.pop_front();
+            continue;
+        }
+        Executor *idlest = nullptr;
+        for (auto &slot : slots_) {
+            auto *e = slot.executor.get();
+            if (!e || !e->ready() || e->dead()) continue;
+            if (!idlest || e->in_flight().size() < idlest->in_flight().size()) idlest = e;
+        }
+        if (!idlest || idlest->in_flight().size() >= depth(function->second)) return;
+        idlest->call(std::move(queue_.front()), function->second.pickled);
+        queue_.pop_front();
+    }
+}
+
+void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, std::uint64_t us) {
+    if (auto f = functions_.find(call.function); f != functions_.end()) {
+        constexpr double weight = 0.125;
+        auto &mean = f->second.mean_us;
+        double sample = static_cast<double>(us);
+        mean = mean < 0 ? sample : mean + weight * (sample - mean);
+    }
+    if (call.dropped) return feed();
+    if (kind == proto::RecordKind::too_large) {
+        proto::Failure failure;
+        failure.k = call.task;
+        failure.i = call.instance;
+        failure.kind = proto::FailureKind::too_large;
+        failure.message = "its result has " + value + " bytes; at most " +
+                          format_size(proto::max_value) + " can be returned";
+        end_turn();
+        dialer_->send(proto::encode(std::move(failure)));
+        return feed();
+    }
+    done_.k.push_back(call.task);
+    done_.i.push_back(call.instance);
+    done_.us.push_back(us);
+    done_.raised.push_back(kind == proto::RecordKind::error ? 1 : 0);
+    done_.len.push_back(value.size());
+    done_.payload += value;
+    if (done_.payload.size() >= proto::batch_payload)
+        end_turn();
+    else
+        end_turn_soon();
+    feed();
+}
+
+void Worker::start_executor(std::size_t slot) {
+    auto executor = Executor::start(
+        loop_, clock_, settings_.executor,
+        {.on_ready =
+             [this] {
+                 failed_starts_ = 0;
+                 feed();
+             },
+         .on_outcome = [this](Call call, proto::RecordKind kind, std::string value,
+                              std::uint64_t us) { on_outcome(std::move(call), kind, std::move(value), us); },
+         .on_dead = [this, slot](int status) { on_executor_dead(slot, status); }});
+    if (!executor) return give_up(executor.error().text());
+    slots_[slot].executor = std::move(*executor);
+}
+
+void Worker::on_child() {
+    for (auto &slot : slots_) {
+        int status;
+        if (!slot.executor || slot.executor->dead()) continue;
+        if (::waitpid(slot.executor->pid(), &status, WNOHANG) > 0) slot.executor->on_reaped(status);
+    }
+}
+
+void Worker::on_executor_dead(std::size_t slot, int status) {
+    auto executor = std::move(slots_[slot].executor);
+    bool memory_kill = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+                       memory_.was_memory_kill(executor->pid());
+    auto calls = executor->take_in_flight();
+    if (!executor->ready()) {
+        failed_starts_++;
+        last_start_ = describe_status(status) + (memory_kill ? ", over the memory limit" : "");
+        log::info("an executor did not start: " + last_start_);
+    } else if (!calls.empty()) {
+        Call culprit = std::move(calls.front());
+        calls.pop_front();
+        if (!culprit.dropped) {
+            end_turn(); // what it finished before
+            proto::Failure failure;
+            failure.k = culprit.task;
+            failure.i = culprit.instance;
+            failure.kind = memory_kill ? proto::FailureKind::memory : proto::FailureKind::crashed;
+            failure.signal = WIFSIGNALED(status) ? static_cast<std::uint64_t>(WTERMSIG(status)) : 0;
+            failure.exit = WIFEXITED(status) ? static_cast<std::uint64_t>(WEXITSTATUS(status)) : 0;
+            if (memory_kill) {
+                failure.limit = memory_.limit();
+                failure.peak = memory_.peak();
+                failure.message = "passed the worker's memory limit of " +
+                                  format_size(failure.limit) + " (peak " +
+                                  format_size(failure.peak) + ")";
+            } else {
+                failure.message = "the process that ran it ended with " + describe_status(status);
+            }
+            dialer_->send(proto::encode(std::move(failure)));
+        }
+    }
+    // They had not begun.
+    for (auto it = calls.rbegin(); it != calls.rend(); ++it)
+        if (!it->dropped) queue_.push_front(std::move(*it));
+    dead_.push_back(std::move(executor));
+    end_turn_soon();
+    if (failed_starts_ >= most_failed_starts)
+        return give_up("its executors do not start (" + settings_.executor.program + "): " +
+                       last_start_);
+    if (!exit_code_ && unfit_.empty()) start_executor(slot);
+}
+
+void Worker::stat() {
+    if (!dialer_ || !dialer_->connected()) return;
+    std::vector<pid_t> pids;
+    for (auto &slot : slots_)
+        if (slot.executor) pids.push_back(slot.executor->pid());
+    auto frame = proto::make_frame("stat");
+    frame.header.set("memory", memory_.usage(pids));
+    dialer_->send(std::move(frame));
+}
+
+void Worker::watch_memory() {
+    std::vector<pid_t> pids;
+    for (auto &slot : slots_)
+        if (slot.executor && !slot.executor->dead()) pids.push_back(slot.executor->pid());
+    auto victim = memory_.over_limit(pids);
+    if (!victim) return;
+    for (auto &slot : slots_)
+        if (slot.executor && slot.executor->pid() == *victim) slot.executor->kill();
+}
+
+// This worker will never run anything: the scheduler must not count on it.
+void Worker::give_up(const std::string &why) {
+    if (!std::exchange(unfit_, why).empty()) return;
+    if (dialer_ && dialer_->connected()) send_unfit();
+}
+
+void Worker::send_unfit() {
+    dialer_->send(
+        proto::encode(proto::Unfit{settings_.about.node, unfit_, settings_.about.task}));
+}
+
+void Worker::end(int code) {
+    if (exit_code_) return;
+    exit_code_ = code;
+    loop_.stop();
+}
+
+void Worker::end_turn_soon() {
+    if (std::exchange(turn_pending_, true)) return;
+    loop_.post([this] {
+        end_turn();
+        dead_.clear();
+    });
+}
+
+void Worker::end_turn() {
+    turn_pending_ = false;
+    if (!done_.k.empty() && dialer_) dialer_->send(proto::encode(std::exchange(done_, {})));
+}
+
+} // namespace dtask::worker

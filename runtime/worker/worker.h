@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Worker: takes tasks from the scheduler, runs them in executors, reports.
+//
+//   dialing ──found──▶ registered ──bye──▶ over, exit code 0
+//      └──deadline──▶     └──connection lost──▶ over, exit code cluster_lost
+//      over, cluster_lost
+//
+// A worker whose executors do not start tells the scheduler that it is unfit;
+// the scheduler closes the connection and the worker is over, exit code usage.
+//
+// Invariants:
+//   - A call is in `queue_` or in flight at one executor, until it is reported,
+//     given back or dropped: never two of these.
+//   - Executors are `concurrency` many, or being replaced after a death.
+//   - Reports of one turn leave in one frame (end_turn).
+//
+// When an executor dies the call that ran is reported as failed; calls that
+// were only given ahead return to the head of the queue.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/base/spawn.h"
+#include "lib/ev/loop.h"
+#include "lib/proto/codec.h"
+#include "runtime/client/dialer.h"
+#include "runtime/worker/door.h"
+#include "runtime/worker/executor.h"
+#include "runtime/worker/memory.h"
+
+namespace dtask::worker {
+
+struct Settings {
+    proto::Register about; ///< address is filled in once it is known
+    SpawnSpec executor;    ///< how to start one
+    std::vector<std::string> candidates;
+    std::string door_host; ///< where to listen; empty: all addresses
+    std::int64_t dial_timeout_ms = 0;
+    bool follow_address = false; ///< an interface was chosen: come again by the greeting's address
+};
+
+class Worker {
+public:
+    Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Memory memory);
+    ~Worker();
+
+    /// Until the step ends; the exit code, or why it could not begin.
+    Result<int> run();
+
+private:
+    struct Function {
+        std::string name, pickled;
+        double mean_us = -1; ///< running mean of its run times here; below 0 = not known yet
+    };
+    struct Slot {
+        std::unique_ptr<Executor> executor;
+    };
+
+    void dial(std::vector<std::string> candidates);
+    void on_frame(proto::Frame frame);
+    Result<void> handle(proto::Frame frame);
+    Result<void> on_run(proto::Frame frame);
+    void on_welcome(const proto::Welcome &welcome);
+    void on_retract(const proto::Refs &refs);
+    void on_kill(const proto::Refs &refs);
+    void on_outcome(Call call, proto::RecordKind kind, std::string value, std::uint64_t us);
+    void on_executor_dead(std::size_t slot, int status);
+    void report_death(const Call &call, int status);
+    void start_executor(std::size_t slot);
+    void on_child();
+    void feed();
+    std::size_t depth(const Function &function) const;
+    void drop_call(std::uint64_t task, std::uint64_t instance);
+    void stat();
+    void watch_memory();
+    void give_up(const std::string &why);
+    void send_unfit();
+    void end(int code);
+    void end_turn_soon();
+    void end_turn();
+
+    ev::Loop &loop_;
+    proto::Token token_;
+    Settings settings_;
+    Memory memory_;
+    SteadyClock clock_;
+    std::unordered_map<std::uint64_t, Function> functions_;
+    std::deque<Call> queue_;
+    std::vector<Slot> slots_;
+    std::vector<std::unique_ptr<Executor>> dead_; ///< freed at the end of the turn
+    unsigned failed_starts_ = 0;                  ///< in a row
+    std::string last_start_;                      ///< how the last of them ended
+    proto::Done done_;
+    bool turn_pending_ = false;
+    std::optional<int> exit_code_;
+    std::unique_ptr<Door> door_;
+    std::unique_ptr<client::Dialer> dialer_, former_dialer_;
+    std::string unfit_; ///< why it gave up; empty: it has not
+    ev::Signal child_, terminate_, interrupt_;
+    ev::Ticker stat_;
+    std::optional<ev::Ticker> watch_;
+};
+
+/// `dtaskd worker`, started by the launcher.
+int main(Env env);
+
+} // namespace dtask::worker
