@@ -123,7 +123,8 @@ def records(channel):
 def serve(channel):
     """Run the calls that come in on `channel` until its end."""
     functions = {}  # number -> pickle (bytes) or, once it was called, the callable
-    pid = os.getpid()
+    forked = []  # not empty in a process that a function has forked
+    os.register_at_fork(after_in_child=lambda: forked.append(True))
     send(channel, READY, 0, 0, b"")
     for kind, number, task, body in records(channel):
         if kind == CALL:
@@ -143,8 +144,9 @@ def serve(channel):
                 answer = describe(error, 1)
                 kind = ERROR
             args = kwargs = value = function = None
-            if os.getpid() != pid:
-                os._exit(0)  # a child that the function forked has come back through it
+            if forked:
+                flush()
+                os._exit(0)  # the child has come back through the function: not its channel
             flush()
             send(channel, kind, number, task, answer)
         elif kind == FUNCTION:
