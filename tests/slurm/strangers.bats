@@ -90,10 +90,10 @@ knock_all_ways() {
     map_goes_on 2000
 }
 
-@test "tasks hold nothing of the launch: no DTASK_LAUNCH, no option of the plugin" {
+@test "functions see nothing of the launch: no DTASK_LAUNCH, no option of the plugin" {
     start_map 2000
     local pid
-    for pid in $(processes executor) $(processes worker); do
+    for pid in $(processes executor); do
         run grep -azE '^(DTASK_LAUNCH|SLURM_DTASK_|.*SLURM_SPANK_OPTION_dtask)' "/proc/$pid/environ"
         [[ -z $output ]] || fail "process $pid has ${output%%=*}"
     done
