@@ -146,12 +146,15 @@ Result<void> Local::on_step_made(spank_t spank) {
             return fail_from(std::move(plan));
 
     Handover handover{*options_, {}};
-    auto env = Env::current();
-    if (auto node = first_host(env.get_or("SLURM_STEP_NODELIST", ""))) {
-        auto facts = look_up_node(*node);
-        handover.scheduler_host = std::move(facts.host);
-        if (facts.local)
-            if (auto done = check_interfaces(*options_, *node); !done) return done;
+    std::uint32_t job = 0, step = 0;
+    if (spank_get_item(spank, S_JOB_ID, &job) == ESPANK_SUCCESS &&
+        spank_get_item(spank, S_JOB_STEPID, &step) == ESPANK_SUCCESS) {
+        if (auto node = first_node(job, step); !node.empty()) {
+            auto facts = look_up_node(node);
+            handover.scheduler_host = std::move(facts.host);
+            if (facts.local)
+                if (auto done = check_interfaces(*options_, node); !done) return done;
+        }
     }
 
     auto token = make_token();

@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <netdb.h>
 
+#include "lib/base/strings.h"
 #include "spank/api.h"
 
 namespace dtask::spank {
@@ -62,6 +63,17 @@ std::string choose_host(const std::string &node_addr, const std::vector<std::str
         if (!is_loopback(address)) return address;
     if (node_addr == "localhost" && !resolved.empty()) return resolved.front();
     return node_addr;
+}
+
+std::string first_node(std::uint32_t job, std::uint32_t step) {
+    slurm_step_id_t id{};
+    id.job_id = job;
+    id.step_id = step;
+    id.step_het_comp = NO_VAL;
+    std::unique_ptr<slurm_step_layout_t, void (*)(slurm_step_layout_t *)> layout(
+        ::slurm_job_step_layout_get(&id), ::slurm_job_step_layout_free);
+    if (!layout || !layout->node_list) return {};
+    return first_host(layout->node_list).value_or("");
 }
 
 NodeFacts look_up_node(const std::string &name) {

@@ -6,6 +6,7 @@
 // slurmctld a step. Nothing here fails: what cannot be learnt stays empty.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,9 @@ struct NodeFacts {
     std::string host;   ///< numeric address, or a name that the nodes must resolve; may be empty
     bool local = false; ///< the node is this machine
 };
+
+/// Name of the step's first node; empty where slurmctld does not tell.
+std::string first_node(std::uint32_t job, std::uint32_t step);
 
 NodeFacts look_up_node(const std::string &name);
 

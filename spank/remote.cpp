@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#ifdef HAVE_CONFIG_H
+#include <config.h> // not spank/config.h
+#endif
+
 #include "spank/remote.h"
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include <sched.h>
