@@ -28,6 +28,7 @@ _HOME = {
     "PickleError": "errors",
     "ProtocolError": "errors",
     "RemoteError": "errors",
+    "RemoteTraceback": "errors",
     "TimeoutError": "errors",
     "TooLarge": "errors",
     "WorkerCrashed": "errors",

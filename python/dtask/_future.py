@@ -12,20 +12,7 @@ from concurrent.futures import CancelledError, Future as _Base
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 
 from . import _inputs
-from .errors import ClusterLost, PickleError, RemoteError, TimeoutError
-
-
-class _RemoteTraceback(Exception):
-    """Shows the traceback of the process that ran the function, as the cause of its error."""
-
-    def __init__(self, text):
-        self.text = text
-
-    def __str__(self):
-        return "\n" + self.text.rstrip("\n")
-
-    def __reduce__(self):
-        return _RemoteTraceback, (self.text,)
+from .errors import ClusterLost, PickleError, RemoteError, RemoteTraceback, TimeoutError
 
 
 class Inputs(threading.local):
@@ -175,7 +162,7 @@ class Future(_Base):
     def traceback(self, timeout=None):
         """The traceback (str) of the process in which the function raised, or None."""
         cause = getattr(self.exception(timeout), "__cause__", None)
-        return cause.text if isinstance(cause, _RemoteTraceback) else None
+        return cause.text if isinstance(cause, RemoteTraceback) else None
 
     def _settle(self, timeout):
         """Wait, and unpickle what came, once."""
@@ -218,5 +205,5 @@ def _unpickle_error(raw, key):
             text += f"\n({name} could not be unpickled here: {error!r})\n"
     if not isinstance(exception, Exception):
         exception = RemoteError(f"{key} raised {name}: {message}", task=key)
-    exception.__cause__ = _RemoteTraceback(text)
+    exception.__cause__ = RemoteTraceback(text)
     return exception

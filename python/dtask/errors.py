@@ -66,6 +66,19 @@ class RemoteError(DtaskError):
     does not survive pickling, or SystemExit and its like, which would end the client."""
 
 
+class RemoteTraceback(Exception):
+    """The traceback (``text``) of the process that ran the function: the cause of its error."""
+
+    __module__ = "dtask"
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self):
+        return '\n"""\n' + self.text.rstrip("\n") + '\n"""'
+
+
 if issubclass(concurrent.futures.TimeoutError, builtins.TimeoutError):
     TimeoutError = builtins.TimeoutError
 else:  # before Python 3.11 the two are strangers: be both
