@@ -15,6 +15,8 @@
 namespace dtask::launch {
 
 constexpr std::string_view handover_variable = "DTASK_HANDOVER";
+/// Set for a worker that was started again: the how-manieth time.
+constexpr std::string_view restart_variable = "DTASK_RESTART";
 
 /// Reads and removes the specification; an error where it is missing or wrong.
 Result<model::LaunchSpec> take_handover(Env &env);

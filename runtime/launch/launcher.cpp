@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <set>
 
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "lib/base/spawn.h"
 #include "runtime/client/connection_file.h"
 #include "runtime/launch/descendants.h"
+#include "runtime/launch/handover.h"
 #include "runtime/launch/place.h"
 
 namespace dtask::launch {
@@ -24,7 +24,6 @@ namespace {
 constexpr std::int64_t goodbye_ms = 2'000;       // for scheduler and worker to end by themselves
 constexpr std::int64_t client_grace_ms = 1'000;  // between SIGTERM and SIGKILL of a client
 constexpr std::int64_t restart_pause_ms = 100;   // doubled with each restart
-constexpr std::uint32_t redial_timeout_s = 2;    // a restarted worker finds its scheduler or none
 
 bool local(const model::LaunchSpec &spec) { return spec.job == 0; }
 
@@ -59,8 +58,7 @@ int Launcher::run() {
     loop_.run();
     kill_descendants();
     if (role_.scheduler) client::remove_connection_file(client::connection_file_path(spec_));
-    std::error_code ignored;
-    if (!scratch_.empty()) std::filesystem::remove_all(scratch_, ignored);
+    scratch_ = {};
     return code_;
 }
 
@@ -70,7 +68,7 @@ Result<void> Launcher::begin() {
     if (role_.worker && phase_ != Phase::ending) {
         auto scratch = make_scratch();
         if (scratch) {
-            scratch_ = *scratch;
+            scratch_ = std::move(*scratch);
             start_worker();
         } else {
             tell_unfit(scratch.error().text());
@@ -104,25 +102,19 @@ void Launcher::start_scheduler() {
 
 void Launcher::start_worker() {
     if (terminated_ || phase_ == Phase::ending) return;
-    auto spec = spec_;
-    if (worker_restarts_ > 0) spec.options.timeout_s = redial_timeout_s;
-    auto pid = start_service("worker",
-                             worker_environment(env_, spec, executor_python(env_, command_),
-                                                script_directory(command_, arguments_), scratch_,
-                                                python_dir_),
-                             cpus_.worker);
+    auto env = worker_environment(env_, spec_, executor_python(env_, command_),
+                                  script_directory(command_, arguments_), scratch_.path(),
+                                  python_dir_);
+    if (worker_restarts_ > 0) env.set(restart_variable, std::to_string(worker_restarts_));
+    auto pid = start_service("worker", env, cpus_.worker);
     if (!pid) return tell_unfit(pid.error().text());
     worker_ = *pid;
 }
 
-Result<std::string> Launcher::make_scratch() const {
+Result<Scratch> Launcher::make_scratch() const {
     std::string base = spec_.options.scratch;
     if (base.empty()) base = env_.get_or("TMPDIR", "/tmp");
-    std::string path = base + "/dtask-" + cluster_id(spec_) + "-" + std::to_string(spec_.rank) +
-                       "-XXXXXX";
-    if (!::mkdtemp(path.data()))
-        return fail_errno("--dtask-scratch=" + base + ": no directory can be made in it");
-    return path;
+    return Scratch::make(base, cluster_id(spec_), spec_.rank);
 }
 
 void Launcher::dial() {

@@ -34,6 +34,7 @@
 #include "runtime/client/dialer.h"
 #include "runtime/launch/cpus.h"
 #include "runtime/launch/environment.h"
+#include "runtime/launch/scratch.h"
 
 namespace dtask::launch {
 
@@ -55,7 +56,7 @@ private:
                                 const std::optional<cpu_set_t> &cpus);
     void start_scheduler();
     void start_worker();
-    Result<std::string> make_scratch() const;
+    Result<Scratch> make_scratch() const;
     void dial();
     void start_client(const proto::Info &info);
     std::uint64_t wanted_workers() const;
@@ -87,7 +88,8 @@ private:
     std::string self_, command_;
     std::vector<std::string> arguments_;
     CpuSplit cpus_;
-    std::string python_dir_, scratch_;
+    std::string python_dir_;
+    Scratch scratch_;
 
     Phase phase_ = Phase::starting;
     int code_ = 0;

@@ -16,6 +16,7 @@ namespace dtask::worker {
 
 namespace {
 
+constexpr std::int64_t redial_timeout_ms = 2'000; // a restarted worker finds its scheduler or none
 constexpr int executor_oom_score = 500; // the kernel's first choice, before launcher and worker
 
 Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
@@ -23,7 +24,10 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     auto candidates = launch::scheduler_candidates(spec);
     if (!candidates) return fail_from(std::move(candidates));
     settings.candidates = std::move(*candidates);
-    settings.dial_timeout_ms = std::int64_t{spec.options.timeout_s} * 1000;
+    settings.restarted = env.get(launch::restart_variable).has_value();
+    env.unset(launch::restart_variable);
+    settings.dial_timeout_ms =
+        settings.restarted ? redial_timeout_ms : std::int64_t{spec.options.timeout_s} * 1000;
     settings.follow_address = !spec.options.scheduler_interface.empty();
     if (!spec.options.worker_interface.empty()) {
         auto host = interface_address(spec.options.worker_interface);

@@ -65,8 +65,10 @@ void Worker::dial(std::vector<std::string> candidates) {
                 },
             .on_failed =
                 [this](const std::string &why) {
-                    log::error("the scheduler was not found in " +
-                               std::to_string(settings_.dial_timeout_ms / 1000) + " s: " + why);
+                    log::write(settings_.restarted ? log::Level::info : log::Level::error,
+                               "the scheduler was not found in " +
+                                   std::to_string(settings_.dial_timeout_ms / 1000) +
+                                   " s: " + why);
                     end(exit_code::cluster_lost);
                 }});
 }

@@ -43,6 +43,7 @@ struct Settings {
     std::vector<std::string> candidates;
     std::string door_host; ///< where to listen; empty: all addresses
     std::int64_t dial_timeout_ms = 0;
+    bool restarted = false; ///< a missing scheduler is then no surprise, and told by its launcher
     bool follow_address = false; ///< an interface was chosen: come again by the greeting's address
 };
 

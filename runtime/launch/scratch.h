@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scratch: a worker's private directory on its node, 0700, removed at the end.
+//
+// A launcher that is killed cannot remove its own. So each holds a lock on its
+// directory as long as it lives, and whoever makes or removes a scratch
+// directory also removes those of the same user that nobody holds any more.
+#pragma once
+
+#include <string>
+
+#include "lib/base/fd.h"
+#include "lib/base/result.h"
+
+namespace dtask::launch {
+
+class Scratch {
+public:
+    Scratch() = default;
+    /// Makes `base`/dtask-CLUSTER-RANK-XXXXXX.
+    static Result<Scratch> make(const std::string &base, const std::string &cluster, unsigned rank);
+    Scratch(Scratch &&) = default;
+    Scratch &operator=(Scratch &&) = default;
+    ~Scratch();
+
+    /// Empty where none was made.
+    const std::string &path() const { return path_; }
+
+private:
+    std::string path_;
+    Fd lock_;
+};
+
+} // namespace dtask::launch
