@@ -168,7 +168,8 @@ class Future(_Base):
         """Wait, and unpickle what came, once."""
         if self._state == FINISHED and self._raw is None and self._raw_error is None:
             return
-        self._session.check(self.key)
+        if self._state == PENDING:
+            self._session.check(self.key)
         with self._condition:
             if self._state == PENDING:
                 self._condition.wait(timeout)

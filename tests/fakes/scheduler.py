@@ -74,6 +74,7 @@ class FakeScheduler:
 
     def close(self):
         """Stop listening and drop every connection."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # close alone would not wake accept
         self._listener.close()
         self.drop()
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RecordingComm: keeps what the reactor sends until a test takes it. A test
+// takes all that it expects and ends with expect_nothing(), so a message too
+// many is found as well as one too few.
+//
+// It also holds what the wire demands of every run: a worker is sent a
+// function before the first task that needs it, once, and no task of a
+// function that it was told to forget.
+#pragma once
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <check.h>
+
+#include "runtime/scheduler/comm.h"
+
+namespace dtask::fakes {
+
+class RecordingComm final : public scheduler::Comm {
+public:
+    struct Run {
+        WorkerId worker;
+        FunctionId function;
+        TaskId task;
+        InstanceId instance;
+        std::string args;
+    };
+    struct Ref { ///< retract or kill
+        WorkerId worker;
+        TaskId task;
+        InstanceId instance;
+    };
+    struct Value {
+        ClientId client;
+        std::uint64_t key;
+        std::string value;
+    };
+    struct Failed {
+        ClientId client;
+        proto::Failure failure;
+    };
+    using Holding = std::pair<WorkerId, FunctionId>;
+
+    std::vector<Holding> take_functions() { return std::exchange(functions_, {}); }
+    std::vector<Run> take_runs() { return std::exchange(runs_, {}); }
+    /// Those to one worker; the others stay.
+    std::vector<Run> take_runs(WorkerId to) {
+        std::vector<Run> taken, rest;
+        for (auto &run : runs_) (run.worker == to ? taken : rest).push_back(std::move(run));
+        runs_ = std::move(rest);
+        return taken;
+    }
+    std::vector<Ref> take_retracts() { return std::exchange(retracts_, {}); }
+    std::vector<Ref> take_kills() { return std::exchange(kills_, {}); }
+    std::vector<Holding> take_forgets() { return std::exchange(forgets_, {}); }
+    std::vector<WorkerId> take_dropped() { return std::exchange(dropped_, {}); }
+    std::vector<Value> take_results() { return std::exchange(results_, {}); }
+    std::vector<Failed> take_failures() { return std::exchange(failures_, {}); }
+    std::vector<proto::WorkerCount> take_counts() { return std::exchange(counts_, {}); }
+
+    void expect_nothing() const {
+        ck_assert_msg(functions_.empty(), "%zu functions were sent besides", functions_.size());
+        ck_assert_msg(runs_.empty(), "%zu tasks were sent besides", runs_.size());
+        ck_assert_msg(retracts_.empty(), "%zu retracts were sent besides", retracts_.size());
+        ck_assert_msg(kills_.empty(), "%zu kills were sent besides", kills_.size());
+        ck_assert_msg(forgets_.empty(), "%zu forgets were sent besides", forgets_.size());
+        ck_assert_msg(dropped_.empty(), "%zu workers were dropped besides", dropped_.size());
+        ck_assert_msg(results_.empty(), "%zu results were sent besides", results_.size());
+        ck_assert_msg(failures_.empty(), "%zu failures were sent besides", failures_.size());
+        ck_assert_msg(counts_.empty(), "%zu worker counts were sent besides", counts_.size());
+    }
+
+    // scheduler::Comm
+    void function(WorkerId to, FunctionId f, std::string_view, std::string_view) override {
+        ck_assert_msg(holding_.insert({to, f}).second, "a function was sent twice to one worker");
+        functions_.emplace_back(to, f);
+    }
+    void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
+             std::string_view args) override {
+        ck_assert_msg(holding_.contains({to, f}), "a task was sent before its function");
+        runs_.push_back({to, f, task, instance, std::string(args)});
+    }
+    void retract(WorkerId to, TaskId task, InstanceId instance) override {
+        retracts_.push_back({to, task, instance});
+    }
+    void kill(WorkerId to, TaskId task, InstanceId instance) override {
+        kills_.push_back({to, task, instance});
+    }
+    void forget(WorkerId to, FunctionId f) override {
+        ck_assert_msg(holding_.erase({to, f}) == 1, "a worker is to forget what it never had");
+        forgets_.emplace_back(to, f);
+    }
+    void drop_worker(WorkerId worker) override { dropped_.push_back(worker); }
+    void result(ClientId to, std::uint64_t key, std::string_view value) override {
+        results_.push_back({to, key, std::string(value)});
+    }
+    void failed(ClientId to, proto::Failure failure) override {
+        failures_.push_back({to, std::move(failure)});
+    }
+    void workers_changed(proto::WorkerCount count) override { counts_.push_back(count); }
+
+private:
+    std::set<Holding> holding_;
+    std::vector<Holding> functions_, forgets_;
+    std::vector<Run> runs_;
+    std::vector<Ref> retracts_, kills_;
+    std::vector<WorkerId> dropped_;
+    std::vector<Value> results_;
+    std::vector<Failed> failures_;
+    std::vector<proto::WorkerCount> counts_;
+};
+
+} // namespace dtask::fakes

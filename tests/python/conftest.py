@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the package of this tree and the fakes importable, and the environment one's own."""
+
+import os
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[0:0] = [os.path.join(ROOT, "python"), os.path.join(ROOT, "tests", "fakes")]
+
+from scheduler import FakeScheduler  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def no_cluster_around(monkeypatch):
+    """A cluster that the tests run in is not theirs."""
+    for name in list(os.environ):
+        if name.startswith("DTASK_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def start():
+    """Start a fake scheduler and connect to it: start(answer) -> (fake, client)."""
+    from dtask import Client
+
+    opened = []
+
+    def start(answer="run", **options):
+        fake = FakeScheduler(answer, **options)
+        client = Client(fake.address, fake.token.hex())
+        opened.extend((client, fake))
+        return fake, client
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def client(start):
+    """A client of a fake scheduler that runs what is submitted."""
+    return start("run")[1]
