@@ -2,6 +2,7 @@
 //
 // dtask: the command. It reads arguments, calls the room that does the work,
 // and is the only one that prints.
+#include <algorithm>
 #include <iostream>
 
 #include <CLI/CLI.hpp>
@@ -34,8 +35,9 @@ struct RunArguments {
         app.add_option("-c,--cpus-per-task", request.cpus_per_task, "CPUs of each task")
             ->check(CLI::Range(1u, 4096u));
         for (const auto &option : model::option_table()) {
-            std::string key(option.key);
-            app.add_option("--" + key, given[key], std::string(option.help))
+            std::string key(option.key), name = key;
+            std::replace(name.begin(), name.end(), '_', '-');
+            app.add_option("--" + name, given[key], std::string(option.help))
                 ->type_name(std::string(option.arginfo));
         }
         app.add_option("command", request.command, "the client: a command and its arguments")

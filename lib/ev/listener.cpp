@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/ev/listener.h"
 
+#include <string_view>
+
 #include <arpa/inet.h>
 #include <event2/listener.h>
 #include <event2/util.h>
@@ -21,7 +23,11 @@ std::string text_of(const sockaddr *address) {
     else if (address->sa_family == AF_INET6)
         ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 *>(address)->sin6_addr, host,
                     sizeof host);
-    return host;
+    // On a dual-stack socket an IPv4 peer shows as ::ffff:a.b.c.d.
+    std::string_view text = host, mapped = "::ffff:";
+    if (text.starts_with(mapped) && text.find('.') != std::string_view::npos)
+        text.remove_prefix(mapped.size());
+    return std::string(text);
 }
 
 // A dual-stack wildcard where the kernel has IPv6, else an IPv4 one.

@@ -25,7 +25,8 @@ enum class RecordKind : std::uint8_t {
 
 struct RecordHead {
     RecordKind kind = RecordKind::ready;
-    std::uint64_t function = 0, task = 0;
+    std::uint64_t function = 0; ///< from an executor: the run time of the call in µs
+    std::uint64_t task = 0;
     std::uint64_t length = 0; ///< of the body
 };
 

@@ -12,12 +12,13 @@ import os
 import sys
 from pickle import dumps, loads
 from struct import Struct
+from time import monotonic_ns
 
 CHANNEL = 3
 FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE = range(1, 8)
 LIMIT = 64 << 20  # bytes of a pickled value
 CHUNK = 256 << 10  # bytes of one read
-RECORD = Struct("<B7xQQQ")  # kind, function, task, length
+RECORD = Struct("<B7xQQQ")  # kind, function or run time, task, length
 
 
 def pickled(value):
@@ -69,10 +70,10 @@ def flush():
             pass  # closed, replaced, or a full disk: the function's affair
 
 
-def send(channel, kind, function, task, body):
-    """Write one record whole."""
+def send(channel, kind, micros, task, body):
+    """Write one record whole; `micros` is the run time of the call that it answers."""
     size = len(body)
-    head = RECORD.pack(kind, function, task, size)
+    head = RECORD.pack(kind, micros, task, size)
     if size <= CHUNK:
         view = memoryview(head + body)
         view = view[os.write(channel, view) :]
@@ -128,6 +129,7 @@ def serve(channel):
     send(channel, READY, 0, 0, b"")
     for kind, number, task, body in records(channel):
         if kind == CALL:
+            began = monotonic_ns()
             try:
                 function = functions[number]
                 if function.__class__ is bytes:
@@ -148,7 +150,7 @@ def serve(channel):
                 flush()
                 os._exit(0)  # the child has come back through the function: not its channel
             flush()
-            send(channel, kind, number, task, answer)
+            send(channel, kind, (monotonic_ns() - began) // 1000, task, answer)
         elif kind == FUNCTION:
             functions[number] = bytes(body)
         elif kind == FORGET:

@@ -58,7 +58,7 @@ int Launcher::run() {
     loop_.run();
     kill_descendants();
     if (role_.scheduler) client::remove_connection_file(client::connection_file_path(spec_));
-    scratch_ = {};
+    scratch_ = Scratch();
     return code_;
 }
 

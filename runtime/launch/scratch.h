@@ -19,14 +19,22 @@ public:
     Scratch() = default;
     /// Makes `base`/dtask-CLUSTER-RANK-XXXXXX.
     static Result<Scratch> make(const std::string &base, const std::string &cluster, unsigned rank);
-    Scratch(Scratch &&) = default;
-    Scratch &operator=(Scratch &&) = default;
+    Scratch(Scratch &&other) noexcept { swap(other); }
+    Scratch &operator=(Scratch other) noexcept {
+        swap(other);
+        return *this;
+    }
     ~Scratch();
 
     /// Empty where none was made.
     const std::string &path() const { return path_; }
 
 private:
+    void swap(Scratch &other) noexcept {
+        std::swap(path_, other.path_);
+        std::swap(lock_, other.lock_);
+    }
+
     std::string path_;
     Fd lock_;
 };

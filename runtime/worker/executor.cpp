@@ -16,8 +16,8 @@ constexpr std::int64_t last_words_ms = 200;
 
 } // namespace
 
-Executor::Executor(ev::Loop &loop, const Clock &clock, pid_t pid, Fd socket, Callbacks callbacks)
-    : clock_(clock), callbacks_(std::move(callbacks)), pid_(pid), last_words_(loop, [this] {
+Executor::Executor(ev::Loop &loop, pid_t pid, Fd socket, Callbacks callbacks)
+    : callbacks_(std::move(callbacks)), pid_(pid), last_words_(loop, [this] {
           closed_ = true;
           die_if_over();
       }),
@@ -33,8 +33,8 @@ Executor::~Executor() {
     if (!status_) kill();
 }
 
-Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, const Clock &clock,
-                                                  SpawnSpec spec, Callbacks callbacks) {
+Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, SpawnSpec spec,
+                                                  Callbacks callbacks) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return fail_errno("socketpair");
@@ -45,7 +45,7 @@ Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, const Clock &c
     auto pid = spawn(spec);
     if (!pid) return fail_from(std::move(pid), "executor");
     return std::unique_ptr<Executor>(
-        new Executor(loop, clock, *pid, std::move(ours), std::move(callbacks)));
+        new Executor(loop, *pid, std::move(ours), std::move(callbacks)));
 }
 
 void Executor::call(Call call, std::string_view function) {
@@ -58,7 +58,6 @@ void Executor::call(Call call, std::string_view function) {
     stream_.write(std::string_view(proto::encode_record_head(
         {RecordKind::call, call.function, call.task, call.args.size()})));
     stream_.write(std::string_view(call.args)); // kept: it may have to run elsewhere
-    if (in_flight_.empty()) began_us_ = clock_.now_us();
     in_flight_.push_back(std::move(call));
 }
 
@@ -105,12 +104,9 @@ void Executor::on_record(const proto::RecordHead &head, std::string body) {
     }
     // An answer to what was not asked, as from a child that inherited the socket.
     if (in_flight_.empty() || in_flight_.front().task != head.task) return;
-    auto now = clock_.now_us();
-    auto us = static_cast<std::uint64_t>(now - began_us_);
-    began_us_ = now; // of the next one
     Call call = std::move(in_flight_.front());
     in_flight_.pop_front();
-    callbacks_.on_outcome(std::move(call), head.kind, std::move(body), us);
+    callbacks_.on_outcome(std::move(call), head.kind, std::move(body), head.function);
 }
 
 void Executor::on_reaped(int status) {

@@ -23,7 +23,6 @@
 
 #include <sys/types.h>
 
-#include "lib/base/clock.h"
 #include "lib/base/spawn.h"
 #include "lib/ev/loop.h"
 #include "lib/ev/stream.h"
@@ -41,15 +40,15 @@ class Executor {
 public:
     struct Callbacks {
         std::function<void()> on_ready;
-        /// `us`: its run time.
+        /// `us`: its run time as the process says.
         std::function<void(Call call, proto::RecordKind kind, std::string value, std::uint64_t us)>
             on_outcome;
         /// `status` as of waitpid. in_flight() still holds what was not finished.
         std::function<void(int status)> on_dead;
     };
 
-    static Result<std::unique_ptr<Executor>> start(ev::Loop &loop, const Clock &clock,
-                                                   SpawnSpec spec, Callbacks callbacks);
+    static Result<std::unique_ptr<Executor>> start(ev::Loop &loop, SpawnSpec spec,
+                                                   Callbacks callbacks);
     ~Executor();
 
     pid_t pid() const { return pid_; }
@@ -69,19 +68,17 @@ public:
     void on_reaped(int status);
 
 private:
-    Executor(ev::Loop &loop, const Clock &clock, pid_t pid, Fd socket, Callbacks callbacks);
+    Executor(ev::Loop &loop, pid_t pid, Fd socket, Callbacks callbacks);
     void on_data();
     void on_record(const proto::RecordHead &head, std::string body);
     void die_if_over();
 
-    const Clock &clock_;
     Callbacks callbacks_;
     pid_t pid_;
     bool ready_ = false, closed_ = false, dead_ = false;
     std::optional<int> status_;
     std::deque<Call> in_flight_;
     std::unordered_set<std::uint64_t> functions_; ///< that the process has
-    std::int64_t began_us_ = 0;                   ///< when the first of in_flight_ began
     ev::Timer last_words_;                        ///< how long to wait for the end of file
     ev::Stream stream_;
 };

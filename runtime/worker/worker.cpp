@@ -227,7 +227,7 @@ void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, st
 
 void Worker::start_executor(std::size_t slot) {
     auto executor = Executor::start(
-        loop_, clock_, settings_.executor,
+        loop_, settings_.executor,
         {.on_ready =
              [this] {
                  failed_starts_ = 0;

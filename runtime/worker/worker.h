@@ -26,7 +26,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "lib/base/clock.h"
 #include "lib/base/spawn.h"
 #include "lib/ev/loop.h"
 #include "lib/proto/codec.h"
@@ -91,7 +90,6 @@ private:
     proto::Token token_;
     Settings settings_;
     Memory memory_;
-    SteadyClock clock_;
     std::unordered_map<std::uint64_t, Function> functions_;
     std::deque<Call> queue_;
     std::vector<Slot> slots_;
