@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "lib/base/strings.h"
 #include "runtime/launch/handover.h"
 
 namespace dtask::launch {
@@ -12,8 +13,9 @@ namespace {
 
 // Last, so that nothing of the user's is hidden by it.
 void append_python_path(Env &env, const std::string &directory) {
-    if (directory.empty()) return;
     auto present = env.get_or("PYTHONPATH", "");
+    auto entries = split(present, ':');
+    if (std::find(entries.begin(), entries.end(), directory) != entries.end()) return;
     env.set("PYTHONPATH", present.empty() ? directory : present + ':' + directory);
 }
 
