@@ -123,12 +123,13 @@ def test_bad_frame(entry):
 def test_record(entry):
     ours, theirs = socket.socketpair()
     body = bytes.fromhex(entry["body"])
+    function, task = int(entry["function"]), int(entry["task"])
     with ours, theirs:
-        executor.send(ours.fileno(), entry["kind"], entry["function"], entry["task"], body)
+        executor.send(ours.fileno(), entry["kind"], function, task, body)
         ours.sendall(read(entry["file"]))
         ours.close()
         found = [(k, f, t, bytes(b)) for k, f, t, b in executor.records(theirs.fileno())]
-    assert found == [(entry["kind"], entry["function"], entry["task"], body)] * 2
+    assert found == [(entry["kind"], function, task, body)] * 2
 
 
 def test_records_of_all_sizes():
