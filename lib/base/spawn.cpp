@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,7 +111,9 @@ Result<std::string> find_program(const std::string &name, std::string_view path)
     if (path.empty()) path = "/usr/local/bin:/usr/bin:/bin";
     for (auto directory : split(path, ':')) {
         std::string candidate = (directory.empty() ? "." : std::string(directory)) + '/' + name;
-        if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+        struct stat about {};
+        bool file = ::stat(candidate.c_str(), &about) == 0 && S_ISREG(about.st_mode);
+        if (file && ::access(candidate.c_str(), X_OK) == 0) return candidate;
     }
     return fail(name + ": command not found");
 }

@@ -55,7 +55,7 @@ std::string format_size(std::uint64_t bytes) {
     if (bytes < 1024) return std::to_string(bytes);
     int power = 0;
     double value = static_cast<double>(bytes) / 1024;
-    while (value >= 1024 && power < 5) {
+    while (value >= 1023.95 && power < 5) { // what would be printed as 1024.0
         value /= 1024;
         power++;
     }

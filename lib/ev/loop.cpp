@@ -85,4 +85,12 @@ Readable::Readable(Loop &loop, int fd, std::function<void()> callback)
     event_add(raw(), nullptr);
 }
 
+void Readable::stop() { event_del(raw()); }
+
+Writable::Writable(Loop &loop, int fd, std::function<void()> callback)
+    : Source(loop, fd, EV_WRITE | EV_PERSIST, std::move(callback)) {}
+
+void Writable::start() { event_add(raw(), nullptr); }
+void Writable::stop() { event_del(raw()); }
+
 } // namespace dtask::ev

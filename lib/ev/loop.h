@@ -84,10 +84,19 @@ public:
     Signal(Loop &loop, int number, std::function<void()> callback);
 };
 
-/// Fires whenever `fd`, which it does not own, can be read.
+/// Fires whenever `fd`, which it does not own, can be read, until stop().
 class Readable : public Source {
 public:
     Readable(Loop &loop, int fd, std::function<void()> callback);
+    void stop();
+};
+
+/// Fires whenever `fd`, which it does not own, can be written, between start() and stop().
+class Writable : public Source {
+public:
+    Writable(Loop &loop, int fd, std::function<void()> callback);
+    void start();
+    void stop();
 };
 
 } // namespace dtask::ev

@@ -1,99 +1,133 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/ev/stream.h"
 
-#include <cstdlib>
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include <arpa/inet.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/event.h>
 #include <event2/util.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 namespace dtask::ev {
 
 namespace {
 
-constexpr std::size_t read_at_once = 1 << 20;
-constexpr std::size_t worth_a_reference = 16384;
+constexpr std::size_t least_room = 64 << 10;
+// In one turn, so that one busy peer does not keep the others waiting.
+constexpr std::size_t most_read = 4 << 20;
+constexpr std::size_t chunk_size = 64 << 10; // small writes are gathered up to this
+constexpr std::size_t chunks_at_once = 64;
 
 } // namespace
 
-void Stream::FreeBuffer::operator()(bufferevent *b) const { bufferevent_free(b); }
-
 Stream::Stream(Loop &loop, Fd fd, Callbacks callbacks)
-    : callbacks_(std::move(callbacks)) {
+    : fd_(std::move(fd)), callbacks_(std::move(callbacks)),
+      readable_(loop, fd_.get(), [this] { on_readable(); }),
+      writable_(loop, fd_.get(), [this] { on_writable(); }),
+      flush_(loop, [this] { on_writable(); }) {
     int one = 1;
     // Fails harmlessly on a socket that is not TCP.
-    (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    evutil_make_socket_nonblocking(fd.get());
-    buffer_.reset(bufferevent_socket_new(loop.base(), fd.release(), BEV_OPT_CLOSE_ON_FREE));
-    if (!buffer_) std::abort();
-    bufferevent_set_max_single_read(buffer_.get(), read_at_once);
-    bufferevent_set_max_single_write(buffer_.get(), read_at_once);
-    bufferevent_setcb(
-        buffer_.get(),
-        [](bufferevent *, void *arg) {
-            auto *self = static_cast<Stream *>(arg);
-            if (!self->closed_ && self->callbacks_.on_data) self->callbacks_.on_data();
-        },
-        nullptr,
-        [](bufferevent *, short what, void *arg) {
-            auto *self = static_cast<Stream *>(arg);
-            if (self->closed_) return;
-            if (what & BEV_EVENT_CONNECTED) return;
-            self->closed_ = true;
-            std::string why;
-            if (what & BEV_EVENT_ERROR) {
-                int error = EVUTIL_SOCKET_ERROR();
-                why = error ? std::strerror(error) : "connection lost";
-            }
-            if (self->callbacks_.on_closed) self->callbacks_.on_closed(why);
-        },
-        this);
-    bufferevent_enable(buffer_.get(), EV_READ | EV_WRITE);
-}
-
-Stream::~Stream() = default;
-
-std::size_t Stream::available() const {
-    return evbuffer_get_length(bufferevent_get_input(buffer_.get()));
-}
-
-std::string_view Stream::peek(std::size_t n) const {
-    auto *input = bufferevent_get_input(buffer_.get());
-    auto *data = evbuffer_pullup(input, static_cast<ev_ssize_t>(n));
-    return {reinterpret_cast<const char *>(data), data ? n : 0};
+    (void)::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    evutil_make_socket_nonblocking(fd_.get());
 }
 
 std::string Stream::take(std::size_t n) {
-    std::string data(n, '\0');
-    evbuffer_remove(bufferevent_get_input(buffer_.get()), data.data(), n);
+    std::string data(peek(n));
+    drop(n);
     return data;
 }
 
-void Stream::drop(std::size_t n) { evbuffer_drain(bufferevent_get_input(buffer_.get()), n); }
+void Stream::drop(std::size_t n) {
+    begin_ += n;
+    if (begin_ < end_) return;
+    begin_ = end_ = 0;
+    // A rare large frame must not keep its memory for ever.
+    if (input_.size() > most_read) input_ = std::string();
+}
+
+void Stream::expect(std::size_t n) {
+    if (input_.size() - begin_ >= n) return;
+    std::string larger(std::max(n, least_room), '\0');
+    std::memcpy(larger.data(), input_.data() + begin_, available());
+    end_ = available();
+    begin_ = 0;
+    input_ = std::move(larger);
+}
+
+void Stream::on_readable() {
+    for (std::size_t read = 0; read < most_read && !closed_;) {
+        // Room for what is expected is there already; else for a good piece more.
+        if (end_ == input_.size()) expect(available() + std::max(least_room, available()));
+        ssize_t n = ::recv(fd_.get(), input_.data() + end_, input_.size() - end_, 0);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && (errno == EAGAIN || errno == ENOTCONN)) return;
+        if (n <= 0) return fail(n < 0 ? errno : write_error_);
+        bool drained = static_cast<std::size_t>(n) < input_.size() - end_;
+        end_ += static_cast<std::size_t>(n);
+        read += static_cast<std::size_t>(n);
+        callbacks_.on_data();
+        if (drained) return;
+    }
+}
 
 void Stream::write(std::string_view data) {
-    if (!closed_) bufferevent_write(buffer_.get(), data.data(), data.size());
+    if (closed_ || data.empty()) return;
+    if (output_.empty()) flush_.set(0);
+    if (output_.empty() || output_.back().size() + data.size() > chunk_size)
+        output_.emplace_back();
+    output_.back() += data;
 }
 
 void Stream::write(std::string data) {
+    if (data.size() < chunk_size) return write(std::string_view(data));
     if (closed_) return;
-    if (data.size() < worth_a_reference) return write(std::string_view(data));
-    auto *kept = new std::string(std::move(data));
-    evbuffer_add_reference(
-        bufferevent_get_output(buffer_.get()), kept->data(), kept->size(),
-        [](const void *, size_t, void *arg) { delete static_cast<std::string *>(arg); }, kept);
+    if (output_.empty()) flush_.set(0);
+    output_.push_back(std::move(data));
+}
+
+void Stream::on_writable() {
+    while (!output_.empty() && !closed_) {
+        std::array<iovec, chunks_at_once> parts;
+        std::size_t count = 0;
+        for (auto &chunk : output_) {
+            if (count == parts.size()) break;
+            std::size_t skip = count == 0 ? sent_ : 0;
+            parts[count++] = {chunk.data() + skip, chunk.size() - skip};
+        }
+        msghdr message{};
+        message.msg_iov = parts.data();
+        message.msg_iovlen = count;
+        ssize_t n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && (errno == EAGAIN || errno == ENOTCONN)) return writable_.start();
+        // A peer that has closed may have sent its last words before: they are
+        // read first, and its end of file tells that it has gone.
+        if (n < 0) {
+            write_error_ = errno;
+            return output_.clear();
+        }
+        for (sent_ += static_cast<std::size_t>(n);
+             !output_.empty() && sent_ >= output_.front().size(); output_.pop_front())
+            sent_ -= output_.front().size();
+    }
+    writable_.stop();
+}
+
+void Stream::fail(int error) {
+    closed_ = true;
+    readable_.stop();
+    writable_.stop();
+    callbacks_.on_closed(error ? std::strerror(error) : "");
 }
 
 std::string Stream::local_host() const {
     sockaddr_storage own{};
     socklen_t length = sizeof own;
-    ::getsockname(bufferevent_getfd(buffer_.get()), reinterpret_cast<sockaddr *>(&own), &length);
+    ::getsockname(fd_.get(), reinterpret_cast<sockaddr *>(&own), &length);
     char text[INET6_ADDRSTRLEN] = "";
     if (own.ss_family == AF_INET)
         ::inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in *>(&own)->sin_addr, text, sizeof text);
@@ -105,7 +139,9 @@ std::string Stream::local_host() const {
 
 void Stream::silence() {
     closed_ = true;
-    bufferevent_disable(buffer_.get(), EV_READ | EV_WRITE);
+    readable_.stop();
+    writable_.stop();
+    flush_.cancel();
 }
 
 Result<Fd> begin_connect(const std::string &address) {
@@ -113,7 +149,7 @@ Result<Fd> begin_connect(const std::string &address) {
     int length = sizeof where;
     if (evutil_parse_sockaddr_port(address.c_str(), reinterpret_cast<sockaddr *>(&where),
                                    &length) < 0)
-        return fail(address + ": not an address; accepted: a numeric HOST:PORT");
+        return dtask::fail(address + ": not an address; accepted: a numeric HOST:PORT");
     Fd fd(::socket(where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return fail_errno("socket");
     if (::connect(fd.get(), reinterpret_cast<sockaddr *>(&where),

@@ -119,6 +119,12 @@ Result<Json> Json::member(const char *name) const {
     return Json(json_incref(found));
 }
 
+Result<Json> Json::list(const char *name) const {
+    json_t *found = json_object_get(value_, name);
+    if (!json_is_array(found)) return wrong(name, "an array");
+    return Json(json_incref(found));
+}
+
 std::string Json::string_or(const char *name, std::string_view otherwise) const {
     auto found = string(name);
     return found ? std::move(*found) : std::string(otherwise);

@@ -49,6 +49,7 @@ public:
     /// An array of numbers ≥ 0.
     Result<std::vector<std::uint64_t>> column(const char *name) const;
     Result<Json> member(const char *name) const;
+    Result<Json> list(const char *name) const; ///< an array, of whatever
     std::string string_or(const char *name, std::string_view otherwise) const;
     std::int64_t integer_or(const char *name, std::int64_t otherwise) const;
 

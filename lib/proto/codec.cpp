@@ -59,6 +59,17 @@ private:
     std::size_t rows_ = 0;
 };
 
+// The members of a worker that `register` and `info` share.
+void read_worker(Reader &in, Register &m) {
+    in.text("name", m.name);
+    in.text("node", m.node);
+    in.text("address", m.address);
+    in.natural("task", m.task);
+    in.natural("pid", m.pid);
+    in.natural("nthreads", m.nthreads);
+    in.natural("memory_limit", m.memory_limit);
+}
+
 Json about(const Register &m) {
     return Json::object()
         .set("name", m.name)
@@ -123,14 +134,8 @@ Frame encode(const Register &m, const char *type) {
 Result<Register> decode_register(const Json &header) {
     Register m;
     Reader in(header);
-    in.text("name", m.name);
-    in.text("node", m.node);
-    in.text("address", m.address);
-    in.natural("task", m.task);
-    in.natural("pid", m.pid);
-    in.natural("nthreads", m.nthreads);
+    read_worker(in, m);
     in.natural("concurrency", m.concurrency);
-    in.natural("memory_limit", m.memory_limit);
     if (m.concurrency == 0) in.refuse("\"concurrency\" is 0");
     return in.done(std::move(m));
 }
@@ -286,7 +291,7 @@ Frame encode(const Info &m) {
 Result<Info> decode_info(const Frame &frame) {
     Info m;
     auto tasks = frame.header.member("tasks");
-    auto workers = frame.header.member("workers");
+    auto workers = frame.header.list("workers");
     if (!tasks) return fail_from(std::move(tasks));
     if (!workers) return fail_from(std::move(workers));
     Reader in(frame.header), counts(*tasks);
@@ -304,15 +309,13 @@ Result<Info> decode_info(const Frame &frame) {
     for (std::size_t n = 0; n < workers->size(); n++) {
         WorkerInfo worker;
         Json row = workers->at(n);
-        auto described = decode_register(row);
-        if (!described) return fail_from(std::move(described), "\"workers\"");
-        worker.about = std::move(*described);
-        Reader numbers(row);
-        numbers.natural("memory", worker.memory);
-        numbers.natural("running", worker.running);
-        numbers.natural("queued", worker.queued);
-        numbers.natural("done", worker.done);
-        auto whole = numbers.done(std::move(worker));
+        Reader members(row);
+        read_worker(members, worker.about);
+        members.natural("memory", worker.memory);
+        members.natural("running", worker.running);
+        members.natural("queued", worker.queued);
+        members.natural("done", worker.done);
+        auto whole = members.done(std::move(worker));
         if (!whole) return fail_from(std::move(whole), "\"workers\"");
         m.workers.push_back(std::move(*whole));
     }

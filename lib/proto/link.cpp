@@ -101,13 +101,19 @@ Result<bool> Link::step_frame() {
     if (stream_.available() < lengths_size) return false;
     auto lengths = decode_lengths(stream_.peek(lengths_size));
     if (!lengths) return fail_from(std::move(lengths));
-    if (stream_.available() < lengths_size + lengths->header + lengths->payload) return false;
+    std::size_t whole = lengths_size + lengths->header + lengths->payload;
+    if (stream_.available() < whole) {
+        stream_.expect(whole);
+        return false;
+    }
 
     auto header = decode_header(
         stream_.peek(lengths_size + lengths->header).substr(lengths_size));
     if (!header) return fail_from(std::move(header));
     stream_.drop(lengths_size + lengths->header);
-    callbacks_.on_frame({std::move(*header), stream_.take(lengths->payload)});
+    // Taken before the call: the peer may send more, or be closed, in it.
+    Frame frame{std::move(*header), stream_.take(lengths->payload)};
+    callbacks_.on_frame(std::move(frame));
     return true;
 }
 

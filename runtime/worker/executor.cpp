@@ -91,7 +91,8 @@ void Executor::on_data() {
             closed_ = true;
             return die_if_over();
         }
-        if (stream_.available() < proto::record_head_size + head->length) return;
+        std::size_t whole = proto::record_head_size + head->length;
+        if (stream_.available() < whole) return stream_.expect(whole);
         stream_.drop(proto::record_head_size);
         on_record(*head, stream_.take(head->length));
     }
