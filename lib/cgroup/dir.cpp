@@ -123,7 +123,7 @@ Result<Fd> Dir::open_for_writing(const char *name) const {
 }
 
 Result<void> Dir::write(const char *name, std::string_view text) const {
-    auto fd = open_for_writing(name);
+    auto fd = open_at(fd_.get(), name, O_WRONLY | O_TRUNC | O_NOFOLLOW);
     if (!fd) return fail_from(std::move(fd));
     if (auto done = write_all(fd->get(), text); !done) return fail_from(std::move(done), name);
     return {};

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A plain directory plays /sys/fs/cgroup; born() and dying() play the kernel.
+// The drivers meet a real kernel in tests/slurm.
+#include "tests/unit/unit.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+#include "lib/cgroup/cgroup.h"
+#include "tests/unit/scratch.h"
+
+using namespace dtask;
+using namespace dtask::cgroup;
+using dtask::test::error_of;
+using dtask::test::must;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char *files[]{
+    "cgroup.procs",          "memory.limit_in_bytes", "memory.max_usage_in_bytes",
+    "memory.usage_in_bytes", "memory.oom_control",    "cpu.cfs_period_us",
+    "cpu.cfs_quota_us"};
+
+void born(int directory) {
+    for (const char *name : files)
+        Fd(::openat(directory, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+}
+
+void dying(int directory) {
+    for (const char *name : files) ::unlinkat(directory, name, 0);
+}
+
+void put(const std::string &path, std::string_view text) {
+    std::ofstream file(path, std::ios::trunc);
+    file << text;
+}
+
+std::string get(const std::string &path) { return must(read_file(path)); }
+
+class Tree : public test::Scratch {
+public:
+    explicit Tree(bool v2) {
+        layout.root = path();
+        layout.check_magic = false;
+        layout.born = born;
+        layout.dying = dying;
+        if (v2) {
+            layout.mounts.push_back({"/", path(), true, {}});
+        } else {
+            layout.mounts.push_back({"/", *this / "memory", false, {"memory"}});
+            layout.mounts.push_back({"/", *this / "cpu", false, {"cpu"}});
+            fs::create_directories(*this / "memory/slurm_n1/uid_7/job_1/step_0/task_0");
+            fs::create_directories(*this / "cpu");
+        }
+    }
+    Layout layout;
+};
+
+const Membership v1_member{{4, {"memory"}, "/slurm_n1/uid_7/job_1/step_0/task_0"},
+                           {1, {"cpu"}, "/"}};
+const Membership v2_member{{0, {}, "/system.slice/n1_slurmstepd.scope/job_1/step_0/user/task_0"}};
+constexpr GroupName name{1, 0, 5};
+const std::string own = "memory/slurm_n1/uid_7/job_1/step_0/task_0/dtask";
+
+START_TEST(test_membership) {
+    auto all = must(parse_membership("12:name=systemd:/a\n4:cpu,cpuacct:/b:c\n0::/d\n"));
+    ck_assert_uint_eq(all.size(), 3);
+    ck_assert_uint_eq(all[1].hierarchy, 4);
+    ck_assert_uint_eq(all[1].controllers.size(), 2);
+    ck_text_eq(all[1].controllers[1], "cpuacct");
+    ck_text_eq(all[1].path, "/b:c");
+    ck_assert(all[2].controllers.empty());
+    ck_assert_uint_eq(must(parse_membership("")).size(), 0);
+}
+END_TEST
+
+START_TEST(test_bad_membership) {
+    for (const char *text : {"x", "1:cpu", ":cpu:/", "-1:cpu:/", "1x:cpu:/", "4294967296:cpu:/",
+                             "1:cpu:", "1:cpu:relative", "1:cpu:/\n\n2:memory:/"})
+        ck_assert_msg(!parse_membership(text), "accepted: %s", text);
+}
+END_TEST
+
+constexpr const char *mountinfo =
+    "22 1 0:20 / /sys rw - sysfs sysfs rw\n"
+    "30 22 0:25 / /sys/fs/cgroup rw shared:8 - tmpfs tmpfs rw,mode=755\n"
+    "31 30 0:26 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n"
+    "33 30 0:28 /docker/x /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "34 30 0:29 / /sys/fs/cgroup/a\\040b rw shared:1 master:2 - cgroup cgroup "
+    "rw,xattr,name=systemd\n";
+
+START_TEST(test_mounts) {
+    auto all = must(parse_mounts(mountinfo));
+    ck_assert_uint_eq(all.size(), 3);
+    ck_assert(all[0].v2);
+    ck_text_eq(all[1].root, "/docker/x");
+    ck_assert_uint_eq(all[1].controllers.size(), 2);
+    ck_text_eq(all[2].point, "/sys/fs/cgroup/a b");
+    ck_assert(all[2].controllers.empty());
+}
+END_TEST
+
+START_TEST(test_bad_mounts) {
+    for (const char *text :
+         {"x", "1 2 3 / /p rw", "1 2 3 / /p - cgroup cgroup rw", "1 2 3 / /p rw - cgroup",
+          "1 2 3 / p rw - cgroup cgroup rw", "1 2 3 r /p rw - cgroup2 cgroup2 rw",
+          "1 2 3 / /\\04 rw - cgroup cgroup rw", "1 2 3 / /\\000 rw - cgroup cgroup rw",
+          "1 2 3 / /\\777 rw - cgroup cgroup rw", "1 2 3 / /a\\ rw - cgroup cgroup rw"})
+        ck_assert_msg(!parse_mounts(text), "accepted: %s", text);
+}
+END_TEST
+
+START_TEST(test_own_task_path) {
+    ck_text_eq(own_task_path("/x/task_0").value_or(""), "/x/task_0");
+    ck_text_eq(own_task_path("/x/task_17/dtask").value_or(""), "/x/task_17");
+    for (const char *path :
+         {"/", "", "/x", "/x/task_special", "/x/task_", "/x/task_1/", "/x/task_-1", "/x/task_1a",
+          "/x/task_99999999999", "/x/task_0/other", "/x/dtask", "/x/task_0/dtask/dtask"})
+        ck_assert_msg(!own_task_path(path), "accepted: %s", path);
+}
+END_TEST
+
+START_TEST(test_v1_makes_and_removes) {
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    ck_assert_int_eq(driver->version(), 1);
+    must(driver->make_worker_group(v1_member, name, {1 << 20, 200'000}, getuid()));
+    ck_text_eq(get(tree / own + "/memory.limit_in_bytes"), "1048576");
+    std::string cpu = tree / "cpu/dtask/job_1/step_0/task_5";
+    ck_text_eq(get(cpu + "/cpu.cfs_period_us"), "100000");
+    ck_text_eq(get(cpu + "/cpu.cfs_quota_us"), "200000");
+    must(driver->remove(v1_member, name));
+    ck_assert(!fs::exists(tree / own));
+    ck_assert(!fs::exists(tree / "cpu/dtask"));
+    must(driver->remove(v1_member, name)); // a second time is no error
+}
+END_TEST
+
+START_TEST(test_v1_makes_only_what_is_limited) {
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    must(driver->make_worker_group(v1_member, name, {0, 100'000}, getuid()));
+    ck_assert(!fs::exists(tree / own));
+    ck_assert(fs::exists(tree / "cpu/dtask/job_1/step_0/task_5"));
+    must(driver->remove(v1_member, name));
+    must(driver->make_worker_group(v1_member, name, {4096, 0}, getuid()));
+    ck_assert(fs::exists(tree / own));
+    ck_assert(!fs::exists(tree / "cpu/dtask"));
+}
+END_TEST
+
+START_TEST(test_v1_leaves_other_tasks_groups) {
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    must(driver->make_worker_group(v1_member, name, {0, 100'000}, getuid()));
+    GroupName other{1, 0, 6};
+    must(driver->make_worker_group(v1_member, other, {0, 100'000}, getuid()));
+    must(driver->remove(v1_member, name));
+    ck_assert(fs::exists(tree / "cpu/dtask/job_1/step_0/task_6"));
+    must(driver->remove(v1_member, other));
+    ck_assert(!fs::exists(tree / "cpu/dtask"));
+}
+END_TEST
+
+START_TEST(test_v1_shared_task_gets_a_tree_of_ours) {
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    Membership shared{{4, {"memory"}, "/slurm_n1/uid_7/job_1/step_0/task_special"},
+                      {1, {"cpu"}, "/"}};
+    must(driver->make_worker_group(shared, name, {4096, 0}, getuid()));
+    ck_assert(fs::exists(tree / "memory/dtask/job_1/step_0/task_5"));
+    ck_assert(!fs::exists(tree / own));
+}
+END_TEST
+
+START_TEST(test_v1_failure_leaves_nothing) {
+    Tree tree(false);
+    tree.layout.mounts[1].point = tree / "nowhere"; // the cpu controller
+    auto driver = must(make_driver(tree.layout));
+    ck_contains(error_of(driver->make_worker_group(v1_member, name, {4096, 100'000}, getuid())),
+                "nowhere");
+    ck_assert(!fs::exists(tree / own));
+    tree.layout.mounts.pop_back();
+    driver = must(make_driver(tree.layout));
+    ck_contains(error_of(driver->make_worker_group(v1_member, name, {4096, 100'000}, getuid())),
+                "cpu: no such cgroup controller");
+    ck_assert(!fs::exists(tree / own));
+}
+END_TEST
+
+START_TEST(test_v1_group_with_processes_stays) {
+    Tree tree(false);
+    tree.layout.dying = nullptr; // files keep a plain directory, as processes keep a group
+    auto driver = must(make_driver(tree.layout));
+    must(driver->make_worker_group(v1_member, name, {4096, 0}, getuid()));
+    error_of(driver->remove(v1_member, name));
+    ck_assert(fs::exists(tree / own));
+}
+END_TEST
+
+// Whoever can write below the root must not lead us elsewhere.
+START_TEST(test_links_are_not_followed) {
+    Tree tree(false);
+    fs::create_directories(tree / "victim/task_0");
+    fs::remove(tree / "memory/slurm_n1/uid_7/job_1/step_0/task_0");
+    fs::create_directory_symlink(tree / "victim/task_0",
+                                 tree / "memory/slurm_n1/uid_7/job_1/step_0/task_0");
+    fs::create_directories(tree / "victim/cpu");
+    fs::create_directory_symlink(tree / "victim/cpu", tree / "cpu/dtask");
+    auto driver = must(make_driver(tree.layout));
+    error_of(driver->make_worker_group(v1_member, name, {4096, 0}, getuid()));
+    error_of(driver->make_worker_group(v1_member, name, {0, 100'000}, getuid()));
+    ck_assert(fs::is_empty(tree / "victim/task_0"));
+    ck_assert(fs::is_empty(tree / "victim/cpu"));
+
+    Membership up{{4, {"memory"}, "/slurm_n1/../victim/task_0"}, {1, {"cpu"}, "/"}};
+    error_of(driver->make_worker_group(up, name, {4096, 0}, getuid()));
+    ck_assert(fs::is_empty(tree / "victim/task_0"));
+}
+END_TEST
+
+START_TEST(test_a_linked_file_is_not_written) {
+    Tree tree(false);
+    put(tree / "victim", "keep");
+    tree.layout.born = nullptr;
+    tree.layout.dying = nullptr;
+    auto driver = must(make_driver(tree.layout));
+    // The child is removed and made again, so a link in it cannot survive.
+    fs::create_directories(tree / own);
+    fs::create_symlink(tree / "victim", tree / own + "/memory.limit_in_bytes");
+    error_of(driver->make_worker_group(v1_member, name, {4096, 0}, getuid()));
+    ck_text_eq(get(tree / "victim"), "keep");
+}
+END_TEST
+
+START_TEST(test_a_plain_file_system_is_refused) {
+    Tree tree(false);
+    tree.layout.check_magic = true;
+    auto driver = must(make_driver(tree.layout));
+    error_of(driver->make_worker_group(v1_member, name, {4096, 0}, getuid()));
+    ck_assert(!fs::exists(tree / own));
+}
+END_TEST
+
+START_TEST(test_no_cgroups) {
+    Layout layout;
+    layout.mounts.push_back({"/", "/elsewhere/memory", false, {"memory"}});
+    ck_contains(error_of(make_driver(layout)), "no cgroup mount below /sys/fs/cgroup");
+}
+END_TEST
+
+START_TEST(test_mount_of_a_part) {
+    Tree tree(false);
+    tree.layout.mounts[0].root = "/docker/x";
+    fs::create_directories(tree / "memory/job/task_3");
+    auto driver = must(make_driver(tree.layout));
+    Membership inside{{4, {"memory"}, "/docker/x/job/task_3"}};
+    must(driver->make_worker_group(inside, name, {4096, 0}, getuid()));
+    ck_assert(fs::exists(tree / "memory/job/task_3/dtask"));
+    // Outside of what is mounted here there is no task of its own to be seen.
+    Membership outside{{4, {"memory"}, "/docker/xy/job/task_3"}};
+    must(driver->make_worker_group(outside, name, {4096, 0}, getuid()));
+    ck_assert(fs::exists(tree / "memory/dtask/job_1/step_0/task_5"));
+}
+END_TEST
+
+START_TEST(test_v1_users_side) {
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    ck_assert(!must(WorkerGroup::find(tree.layout, v1_member, name)));
+    must(driver->make_worker_group(v1_member, name, {1 << 20, 200'000}, getuid()));
+    auto group = must(WorkerGroup::find(tree.layout, v1_member, name));
+    ck_assert(group.has_value());
+    ck_assert_int_eq(group->version(), 1);
+    ck_assert(group->needs_join() && group->has_memory() && group->has_cpu());
+    ck_assert_int_ge(group->procs_fds().memory, 0);
+    ck_assert_int_ge(group->procs_fds().cpu, 0);
+    must(group->join(1234));
+    ck_text_eq(get(tree / own + "/cgroup.procs"), "1234");
+
+    put(tree / own + "/memory.max_usage_in_bytes", "1048576\n");
+    put(tree / own + "/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+    ck_assert_uint_eq(must(group->memory_limit()), 1 << 20);
+    ck_assert_uint_eq(must(group->memory_peak()), 1 << 20);
+    ck_assert_uint_eq(must(group->oom_kills()), 3);
+    ck_assert_uint_eq(must(group->cpu_quota_us()), 200'000);
+
+    put(tree / own + "/memory.limit_in_bytes", "9223372036854771712\n");
+    ck_assert_uint_eq(must(group->memory_limit()), 0);
+    put(tree / own + "/memory.limit_in_bytes", "-1\n");
+    error_of(group->memory_limit());
+    put(tree / own + "/memory.oom_control", "oom_kill\n");
+    error_of(group->oom_kills());
+    // The executor, which is inside already, finds the same group.
+    Membership inside{{4, {"memory"}, "/slurm_n1/uid_7/job_1/step_0/task_0/dtask"},
+                      {1, {"cpu"}, "/dtask/job_1/step_0/task_5"}};
+    auto again = must(WorkerGroup::find(tree.layout, inside, name));
+    ck_assert(again.has_value());
+    ck_text_eq(again->memory_path(), group->memory_path());
+    ck_text_eq(again->cpu_path(), group->cpu_path());
+}
+END_TEST
+
+class V2Tree : public Tree {
+public:
+    V2Tree() : Tree(true) {
+        task = *this / "system.slice/n1_slurmstepd.scope/job_1/step_0/user/task_0";
+        fs::create_directories(task);
+        for (const char *file : {"memory.high", "memory.max", "memory.swap.max"})
+            put(task + '/' + file, "max\n");
+        put(task + "/cpu.max", "max 100000\n");
+    }
+    std::string task;
+};
+
+START_TEST(test_v2) {
+    V2Tree tree;
+    auto driver = must(make_driver(tree.layout));
+    ck_assert_int_eq(driver->version(), 2);
+    ck_assert(!must(WorkerGroup::find(tree.layout, v2_member, name)));
+    must(driver->make_worker_group(v2_member, name, {std::uint64_t{1} << 30, 150'000}, getuid()));
+    ck_text_eq(get(tree.task + "/memory.high"), "1073741824");
+    ck_text_eq(get(tree.task + "/memory.max"), "1207959552"); // an eighth more
+    ck_text_eq(get(tree.task + "/memory.swap.max"), "0");
+    ck_text_eq(get(tree.task + "/cpu.max"), "150000 100000");
+    auto group = must(WorkerGroup::find(tree.layout, v2_member, name));
+    ck_assert(group.has_value());
+    ck_assert_int_eq(group->version(), 2);
+    ck_assert(!group->needs_join());
+    must(group->join(1234));
+    ck_assert_uint_eq(must(group->memory_limit()), std::uint64_t{1} << 30);
+    ck_assert_uint_eq(must(group->cpu_quota_us()), 150'000);
+    put(tree.task + "/memory.events", "low 0\nhigh 9\nmax 0\noom 0\noom_kill 0\n");
+    ck_assert_uint_eq(must(group->oom_kills()), 0);
+    must(driver->remove(v2_member, name));
+    ck_assert(fs::exists(tree.task)); // Slurm's own
+}
+END_TEST
+
+START_TEST(test_v2_shared_task_is_refused) {
+    V2Tree tree;
+    auto driver = must(make_driver(tree.layout));
+    Membership shared{{0, {}, "/system.slice/x/job_1/step_0/user/task_special"}};
+    ck_contains(error_of(driver->make_worker_group(shared, name, {4096, 0}, getuid())),
+                "shares its cgroup");
+    Membership nowhere{{4, {"memory"}, "/task_0"}};
+    error_of(driver->make_worker_group(nowhere, name, {4096, 0}, getuid()));
+}
+END_TEST
+
+START_TEST(test_v2_failure_is_undone) {
+    V2Tree tree;
+    fs::remove(tree.task + "/cpu.max"); // the controller is not there
+    auto driver = must(make_driver(tree.layout));
+    ck_contains(error_of(driver->make_worker_group(v2_member, name, {1 << 30, 1000}, getuid())),
+                "cpu.max");
+    ck_text_eq(get(tree.task + "/memory.high"), "max");
+    ck_text_eq(get(tree.task + "/memory.max"), "max");
+}
+END_TEST
+
+Suite *suite() {
+    auto s = suite_create("cgroup");
+    auto c = tcase_create("cgroup");
+    tcase_add_test(c, test_membership);
+    tcase_add_test(c, test_bad_membership);
+    tcase_add_test(c, test_mounts);
+    tcase_add_test(c, test_bad_mounts);
+    tcase_add_test(c, test_own_task_path);
+    tcase_add_test(c, test_v1_makes_and_removes);
+    tcase_add_test(c, test_v1_makes_only_what_is_limited);
+    tcase_add_test(c, test_v1_leaves_other_tasks_groups);
+    tcase_add_test(c, test_v1_shared_task_gets_a_tree_of_ours);
+    tcase_add_test(c, test_v1_failure_leaves_nothing);
+    tcase_add_test(c, test_v1_group_with_processes_stays);
+    tcase_add_test(c, test_links_are_not_followed);
+    tcase_add_test(c, test_a_linked_file_is_not_written);
+    tcase_add_test(c, test_a_plain_file_system_is_refused);
+    tcase_add_test(c, test_no_cgroups);
+    tcase_add_test(c, test_mount_of_a_part);
+    tcase_add_test(c, test_v1_users_side);
+    tcase_add_test(c, test_v2);
+    tcase_add_test(c, test_v2_shared_task_is_refused);
+    tcase_add_test(c, test_v2_failure_is_undone);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+} // namespace
+
+int main() { return test::run(suite()); }
