@@ -109,8 +109,9 @@ cgroup::Limits group_limits(int cgroup_version, const model::Role &role,
     return {0, limits.cpu_quota_us == 0 ? 0 : cpus_per_task * model::cpu_period_us};
 }
 
-Remote::Remote(std::span<const char *const> words, std::string_view default_launcher)
-    : config_(parse_config(words, default_launcher)) {}
+Remote::Remote(std::span<const char *const> words, std::string_view default_launcher,
+               std::unique_ptr<cgroup::Driver> driver)
+    : config_(parse_config(words, default_launcher)), driver_(std::move(driver)) {}
 
 Result<std::optional<Remote::Step>> Remote::read_step(spank_t spank, pid_t task) const {
     Step step;
@@ -251,15 +252,16 @@ Result<void> Remote::on_task_init(spank_t spank) {
 
     auto spec = launch_spec(step);
     if (!spec) return fail_from(std::move(spec), context());
-    if (auto done = put_launcher(spank, *spec); !done) return fail_from(std::move(done), context());
-    auto text = model::to_text(*spec);
-    if (auto checked = model::launch_from_text(text); !checked)
+    // What the launcher would refuse is refused before it is started.
+    if (auto checked = model::launch_from_text(model::to_text(*spec)); !checked)
         return fail_from(std::move(checked), context());
+    if (auto done = put_launcher(spank, *spec); !done) return fail_from(std::move(done), context());
 
     for (const auto &entry : step.env.strings()) {
         auto name = entry.substr(0, entry.find('='));
         if (is_ours(name)) spank_unsetenv(spank, name.c_str());
     }
+    auto text = model::to_text(*spec);
     if (spank_setenv(spank, std::string(model::launch_variable).c_str(), text.c_str(), 1) !=
         ESPANK_SUCCESS)
         return fail(context() + ": cannot set " + std::string(model::launch_variable));

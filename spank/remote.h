@@ -51,7 +51,9 @@ cgroup::Limits group_limits(int cgroup_version, const model::Role &role,
 
 class Remote {
 public:
-    Remote(std::span<const char *const> words, std::string_view default_launcher);
+    /// `driver`: nullptr for the machine's own; tests give theirs.
+    Remote(std::span<const char *const> words, std::string_view default_launcher,
+           std::unique_ptr<cgroup::Driver> driver = nullptr);
 
     Result<void> on_task_forked(spank_t spank);
     Result<void> on_task_init(spank_t spank);
