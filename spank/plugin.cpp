@@ -87,7 +87,10 @@ int option_callback(int value, const char *argument, int is_remote) noexcept {
 
 } // namespace
 
-DTASK_EXPORT int slurm_spank_init(spank_t sp, int ac, char **av) noexcept {
+// The hooks themselves cannot be noexcept, since spank.h declares them without;
+// guarded() is.
+
+DTASK_EXPORT int slurm_spank_init(spank_t sp, int ac, char **av) {
     // A failure here could keep all jobs of the cluster from running: none is returned.
     guarded([&]() -> Result<void> {
         auto context = spank_context();
@@ -104,28 +107,28 @@ DTASK_EXPORT int slurm_spank_init(spank_t sp, int ac, char **av) noexcept {
     return 0;
 }
 
-DTASK_EXPORT int slurm_spank_init_post_opt(spank_t, int, char **) noexcept {
+DTASK_EXPORT int slurm_spank_init_post_opt(spank_t, int, char **) {
     if (!local) return 0;
     return or_exit([] { return local->on_options_done(); });
 }
 
-DTASK_EXPORT int slurm_spank_local_user_init(spank_t sp, int, char **) noexcept {
+DTASK_EXPORT int slurm_spank_local_user_init(spank_t sp, int, char **) {
     if (!local) return 0;
     return or_exit([&] { return local->on_step_made(sp); });
 }
 
-DTASK_EXPORT int slurm_spank_task_post_fork(spank_t sp, int, char **) noexcept {
+DTASK_EXPORT int slurm_spank_task_post_fork(spank_t sp, int, char **) {
     // A failure is printed; whether the task may run without is for task_init to say.
     if (remote) guarded([&] { return remote->on_task_forked(sp); });
     return 0;
 }
 
-DTASK_EXPORT int slurm_spank_task_init(spank_t sp, int, char **) noexcept {
+DTASK_EXPORT int slurm_spank_task_init(spank_t sp, int, char **) {
     if (!remote) return 0;
     return guarded([&] { return remote->on_task_init(sp); });
 }
 
-DTASK_EXPORT int slurm_spank_task_exit(spank_t sp, int, char **) noexcept {
+DTASK_EXPORT int slurm_spank_task_exit(spank_t sp, int, char **) {
     if (remote)
         guarded([&]() -> Result<void> {
             remote->on_task_exit(sp);
@@ -134,7 +137,7 @@ DTASK_EXPORT int slurm_spank_task_exit(spank_t sp, int, char **) noexcept {
     return 0;
 }
 
-DTASK_EXPORT int slurm_spank_exit(spank_t, int, char **) noexcept {
+DTASK_EXPORT int slurm_spank_exit(spank_t, int, char **) {
     if (remote)
         guarded([]() -> Result<void> {
             remote->on_exit();

@@ -72,7 +72,11 @@ extern "C" {
 
 spank_err_t spank_get_item(spank_t, spank_item_t item, ...) {
     va_list arguments;
+// An enumeration may be promoted, which clang warns of; spank.h's signature leaves no choice.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wvarargs"
     va_start(arguments, item);
+#pragma GCC diagnostic pop
     auto rc = success;
     auto number = [&](std::uint32_t value) { *va_arg(arguments, std::uint32_t *) = value; };
     bool of_task = item == S_TASK_ID || item == S_TASK_GLOBAL_ID || item == S_TASK_PID;

@@ -500,8 +500,7 @@ START_TEST(test_remote_missing_launcher) {
     Remote r(missing, "/default");
     cluster_step(1);
     ck_text_eq(error_of(r.on_task_init(slurm().handle())),
-               "--dtask: task 1 on n1: launcher /nowhere/dtaskd on node n1: No such file or "
-               "directory");
+               "--dtask: task 1 on n1: launcher /nowhere/dtaskd: No such file or directory");
 }
 END_TEST
 
