@@ -195,7 +195,7 @@ START_TEST(test_table) {
         auto value = value_of(o, option);
         if (!value.empty()) must(parse(o, option, value));
     }
-    ck_assert_uint_eq(names.size(), 12);
+    ck_assert_uint_eq(names.size(), 14);
     ck_text_eq(option_table()[0].name, "dtask");
     ck_assert(option_table()[0].argument_optional);
 }
