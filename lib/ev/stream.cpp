@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "lib/base/strings.h"
+
 namespace dtask::ev {
 
 namespace {
@@ -75,7 +77,7 @@ void Stream::on_readable() {
 }
 
 void Stream::write(std::string_view data) {
-    if (closed_ || data.empty()) return;
+    if (closed_ || write_error_ || data.empty()) return;
     if (output_.empty()) flush_.set(0);
     if (output_.empty() || output_.back().size() + data.size() > chunk_size)
         output_.emplace_back();
@@ -84,7 +86,7 @@ void Stream::write(std::string_view data) {
 
 void Stream::write(std::string data) {
     if (data.size() < chunk_size) return write(std::string_view(data));
-    if (closed_) return;
+    if (closed_ || write_error_) return;
     if (output_.empty()) flush_.set(0);
     output_.push_back(std::move(data));
 }
@@ -108,7 +110,8 @@ void Stream::on_writable() {
         // read first, and its end of file tells that it has gone.
         if (n < 0) {
             write_error_ = errno;
-            return output_.clear();
+            output_.clear();
+            break;
         }
         for (sent_ += static_cast<std::size_t>(n);
              !output_.empty() && sent_ >= output_.front().size(); output_.pop_front())
@@ -147,7 +150,12 @@ void Stream::silence() {
 Result<Fd> begin_connect(const std::string &address) {
     sockaddr_storage where{};
     int length = sizeof where;
-    if (evutil_parse_sockaddr_port(address.c_str(), reinterpret_cast<sockaddr *>(&where),
+    // evutil takes an address without a port, or with one like "8x".
+    auto colon = address.rfind(':');
+    auto port = colon == std::string::npos ? std::nullopt
+                                           : parse_uint(address.substr(colon + 1), UINT16_MAX);
+    if (port.value_or(0) == 0 ||
+        evutil_parse_sockaddr_port(address.c_str(), reinterpret_cast<sockaddr *>(&where),
                                    &length) < 0)
         return dtask::fail(address + ": not an address; accepted: a numeric HOST:PORT");
     Fd fd(::socket(where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

@@ -3,32 +3,26 @@
 
 namespace dtask::proto {
 
-namespace {
-
-constexpr std::int64_t proof_deadline_ms = 10'000;
-
-} // namespace
-
 Link::Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role role,
-           Callbacks callbacks)
+           Callbacks callbacks, std::int64_t deadline_ms)
     : callbacks_(std::move(callbacks)), role_(role), proof_(std::move(proof)),
       deadline_(loop, [this] { end("no proof within 10 s"); }),
       stream_(loop, std::move(fd),
               {.on_data = [this] { on_data(); },
                .on_closed = [this](const std::string &why) { end(why); }}) {
-    deadline_.set(proof_deadline_ms);
+    deadline_.set(deadline_ms);
 }
 
 std::unique_ptr<Link> Link::accept(ev::Loop &loop, Fd connection, const Token &token,
-                                   Callbacks callbacks) {
-    return std::unique_ptr<Link>(
-        new Link(loop, std::move(connection), Acceptor(token), Role::client, std::move(callbacks)));
+                                   Callbacks callbacks, std::int64_t deadline_ms) {
+    return std::unique_ptr<Link>(new Link(loop, std::move(connection), Acceptor(token),
+                                          Role::client, std::move(callbacks), deadline_ms));
 }
 
 std::unique_ptr<Link> Link::initiate(ev::Loop &loop, Fd connecting, const Token &token, Role role,
-                                     Callbacks callbacks) {
+                                     Callbacks callbacks, std::int64_t deadline_ms) {
     std::unique_ptr<Link> link(new Link(loop, std::move(connecting), Initiator(token, role), role,
-                                        std::move(callbacks)));
+                                        std::move(callbacks), deadline_ms));
     link->stream_.write(std::string_view(std::get<Initiator>(link->proof_).hello()));
     return link;
 }

@@ -31,11 +31,15 @@ public:
         std::function<void(bool proven, const std::string &why)> on_closed;
     };
 
+    static constexpr std::int64_t proof_deadline_ms = 10'000; ///< given less only by tests
+
     static std::unique_ptr<Link> accept(ev::Loop &loop, Fd connection, const Token &token,
-                                        Callbacks callbacks);
+                                        Callbacks callbacks,
+                                        std::int64_t deadline_ms = proof_deadline_ms);
     /// `connecting` as from ev::begin_connect.
     static std::unique_ptr<Link> initiate(ev::Loop &loop, Fd connecting, const Token &token,
-                                          Role role, Callbacks callbacks);
+                                          Role role, Callbacks callbacks,
+                                          std::int64_t deadline_ms = proof_deadline_ms);
 
     /// Queues a frame; dropped where the link is not open.
     void send(Frame frame);
@@ -48,7 +52,7 @@ private:
     enum class State { proving, open, closed };
 
     Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role role,
-         Callbacks callbacks);
+         Callbacks callbacks, std::int64_t deadline_ms);
     void on_data();
     Result<bool> step_initiator(const Initiator &initiator);
     Result<bool> step_acceptor(Acceptor &acceptor);

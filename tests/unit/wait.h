@@ -29,10 +29,10 @@ inline void wait_for(ev::Loop &loop, const char *what, const std::function<bool(
     if (over && !come()) ck_abort_msg("waited %d ms in vain for %s", int(at_most_ms), what);
 }
 
-/// Runs what is due now: one full turn of the loop, and what it has posted.
-inline void settle(ev::Loop &loop) {
+/// Runs what is due now, for `ms`: 0 is one turn of the loop.
+inline void settle(ev::Loop &loop, std::int64_t ms = 5) {
     ev::Timer last(loop, [&] { loop.stop(); });
-    last.set(5);
+    last.set(ms);
     loop.run();
 }
 
