@@ -221,6 +221,7 @@ Result<void> Remote::put_launcher(spank_t spank, model::LaunchSpec &spec) const 
     const auto &launcher = config_->launcher;
     if (::access(launcher.c_str(), X_OK) != 0) return fail_errno("launcher " + launcher);
 #ifdef HAVE_SPANK_PREPEND_TASK_ARGV
+    spec.argv0.clear(); // the whole command stands behind the "--"
     const char *front[]{launcher.c_str(), "--"};
     if (auto rc = spank_prepend_task_argv(spank, 2, front); rc != ESPANK_SUCCESS)
         return fail(std::string("spank_prepend_task_argv: ") + spank_strerror(rc));
