@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/strings.h"
 #include "lib/proto/frame.h"
 #include "runtime/scheduler/placement.h"
 
@@ -181,12 +182,13 @@ bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
     return fed;
 }
 
-// An idle worker and nothing ready: ask the fullest worker for half of what it
-// has not begun. It says which it gives back; the rest it finishes itself.
+// A worker that could run more and nothing ready: ask the fullest one for half
+// of what it has not begun. It says which it gives back; the rest it finishes
+// itself.
 void rebalance(Reactor r) {
     if (r.core.idle_order.empty() || r.core.ready_count > 0 || r.core.retracts > 0) return;
     const auto &[load, idle] = *r.core.idle_order.begin();
-    if (load > 0) return;
+    if (load >= r.core.workers.at(idle).about.concurrency) return;
     auto donor = placement::donor(r.core);
     if (!donor) return;
     Worker &worker = r.core.workers.at(*donor);
@@ -199,6 +201,22 @@ void rebalance(Reactor r) {
         r.core.retracts++;
         wanted--;
         r.comm.retract(*donor, *it, task.instance);
+    }
+}
+
+// No worker is left and none will come: whoever waits would wait for ever.
+void give_up_if_none_is_left(Reactor r) {
+    const auto &unfit = r.core.unfit;
+    bool none = r.core.workers.empty() && !unfit.empty() &&
+                unfit.size() >= r.core.settings.expected;
+    if (!none) return;
+    std::vector<TaskId> all;
+    for (const auto &[id, task] : r.core.tasks) all.push_back(id);
+    for (auto id : all) {
+        proto::Failure failure;
+        failure.kind = proto::FailureKind::lost;
+        failure.message = "no worker is left; the first to go: " + unfit.begin()->second.message;
+        fail_task(r, id, r.core.tasks.at(id), std::move(failure));
     }
 }
 
@@ -228,6 +246,9 @@ Result<void> on_function(Reactor r, ClientId id, proto::Function message) {
     auto &client = r.core.clients.at(id);
     if (client.functions.contains(message.f))
         return fail("function " + std::to_string(message.f) + " was sent before");
+    if (message.pickled.size() > proto::max_value)
+        return fail("function " + std::to_string(message.f) + " has more than " +
+                    format_size(proto::max_value));
     auto function = fresh<FunctionTag>(r.core);
     client.functions.emplace(message.f, function);
     Function entry;
@@ -247,6 +268,9 @@ Result<void> on_submit(Reactor r, ClientId id, const proto::Submit &submit) {
     if (!args) return fail_from(std::move(args));
     for (std::size_t n = 0; n < submit.k.size(); n++) {
         auto key = submit.k[n];
+        if (submit.len[n] > proto::max_value)
+            return fail("the arguments of task " + std::to_string(key) + " have more than " +
+                        format_size(proto::max_value));
         if (key < client.next_key)
             return fail("task " + std::to_string(key) + " was submitted before, or out of order");
         client.next_key = key + 1;
@@ -329,17 +353,6 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
 void on_unfit(Reactor r, proto::Unfit unfit) {
     r.core.unfit.insert_or_assign(unfit.task, std::move(unfit));
     r.comm.workers_changed(worker_count(r.core));
-    if (r.core.unfit.size() < r.core.settings.expected || !r.core.workers.empty()) return;
-
-    // No worker is left and none will come: whoever waits would wait for ever.
-    std::vector<TaskId> all;
-    for (const auto &[id, task] : r.core.tasks) all.push_back(id);
-    for (auto id : all) {
-        proto::Failure failure;
-        failure.kind = proto::FailureKind::lost;
-        failure.message = "no worker is left; the last one: " + r.core.unfit.begin()->second.message;
-        fail_task(r, id, r.core.tasks.at(id), std::move(failure));
-    }
 }
 
 Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
@@ -411,6 +424,9 @@ void on_retracted(Reactor r, WorkerId id, const proto::Refs &refs) {
         unassign(r.core, worker, task_id, *task);
         make_ready(r.core, task_id, *task, true);
     }
+    // The others that it was asked for it has begun, and may be running for long.
+    for (auto task_id : worker.assigned) r.core.tasks.at(task_id).retracting = false;
+    r.core.retracts -= std::exchange(worker.retracting, 0);
 }
 
 void on_stat(Reactor r, WorkerId id, std::uint64_t memory) {
@@ -420,6 +436,7 @@ void on_stat(Reactor r, WorkerId id, std::uint64_t memory) {
 }
 
 void dispatch(Reactor r) {
+    give_up_if_none_is_left(r);
     // Least loaded first; one that has no room for the next task waits outside
     // until the pass is over.
     std::vector<WorkerId> full;

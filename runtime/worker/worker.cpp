@@ -146,10 +146,8 @@ void Worker::on_retract(const proto::Refs &refs) {
         given_back.k.push_back(refs.k[n]);
         given_back.i.push_back(refs.i[n]);
     }
-    if (!given_back.empty()) {
-        end_turn(); // reports first, so that the scheduler sees them in order
-        dialer_->send(proto::encode_refs("retracted", given_back));
-    }
+    end_turn(); // reports first, so that the scheduler sees them in order
+    dialer_->send(proto::encode_refs("retracted", given_back));
 }
 
 void Worker::on_kill(const proto::Refs &refs) {

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Stage: a scheduler's core with a clock that stands still and a Comm that
+// records; and the check of every invariant that core.h states.
+#pragma once
+
+#include <map>
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtime/scheduler/placement.h"
+#include "runtime/scheduler/reactor.h"
+#include "tests/fakes/clock.h"
+#include "tests/fakes/comm.h"
+#include "tests/unit/unit.h"
+
+namespace dtask::test {
+
+/// The end of the test where an invariant of core.h does not hold.
+inline void check_invariants(const scheduler::Core &core) {
+    using namespace scheduler;
+    std::map<TaskId, int> ready, assigned;
+    std::uint64_t live = 0, retracts = 0;
+    for (const auto &[priority, queue] : core.ready)
+        for (auto id : queue) {
+            ready[id]++;
+            auto task = core.tasks.find(id);
+            if (task == core.tasks.end()) continue; // cancelled, until it comes up
+            live++;
+            ck_assert_msg(!task->second.assigned, "an assigned task stands in ready");
+            ck_assert_int_eq(task->second.priority, priority);
+        }
+    ck_assert_uint_eq(core.ready_count, live);
+    for (const auto &[id, worker] : core.workers) {
+        std::uint64_t retracting = 0;
+        for (auto task_id : worker.assigned) {
+            assigned[task_id]++;
+            auto task = core.tasks.find(task_id);
+            ck_assert_msg(task != core.tasks.end(), "a worker holds a task that is gone");
+            ck_assert(task->second.assigned && task->second.worker == id);
+            retracting += task->second.retracting;
+        }
+        ck_assert_uint_eq(worker.retracting, retracting);
+        retracts += retracting;
+        bool idle = core.idle_order.contains({worker.assigned.size(), id});
+        ck_assert_int_eq(idle, placement::may_take(worker));
+        ck_assert_int_eq(idle, worker.in_idle_order);
+    }
+    ck_assert_uint_eq(core.retracts, retracts);
+    std::set<WorkerId> idle;
+    for (auto [load, id] : core.idle_order)
+        ck_assert_msg(core.workers.contains(id) && idle.insert(id).second,
+                      "idle_order holds a worker twice, or one that is gone");
+    std::map<FunctionId, std::uint64_t> needs;
+    std::uint64_t keys = 0;
+    for (const auto &[id, task] : core.tasks) {
+        ck_assert_int_eq(ready[id], task.assigned ? 0 : 1);
+        ck_assert_int_eq(assigned[id], task.assigned ? 1 : 0);
+        ck_assert_uint_lt(task.tries, core.settings.max_tries);
+        needs[task.function]++;
+        auto client = core.clients.find(task.client);
+        ck_assert_msg(client != core.clients.end(), "a task outlives its client");
+        auto named = client->second.tasks.find(task.key);
+        ck_assert(named != client->second.tasks.end() && named->second == id);
+    }
+    for (const auto &[id, client] : core.clients) {
+        keys += client.tasks.size();
+        for (auto [number, function] : client.functions)
+            ck_assert_msg(core.functions.contains(function), "a client's function is gone");
+    }
+    ck_assert_uint_eq(keys, core.tasks.size());
+    for (const auto &[id, function] : core.functions) {
+        ck_assert_uint_eq(function.tasks, needs[id]);
+        ck_assert_int_eq(function.orphan, !core.clients.contains(function.client));
+        ck_assert_msg(!function.orphan || function.tasks > 0, "a function outlives its use");
+        for (auto holder : function.holders)
+            ck_assert_msg(core.workers.contains(holder), "a lost worker holds a function");
+    }
+}
+
+struct Stage {
+    scheduler::Core core;
+    fakes::RecordingComm comm;
+    fakes::ManualClock clock;
+    std::uint64_t next_slurm_task = 0;
+
+    Stage() {
+        core.settings.expected = 2;
+        core.started_us = clock.now_us();
+    }
+    scheduler::Reactor reactor() { return {core, comm, clock}; }
+
+    ClientId client() { return on_new_client(reactor()); }
+    /// A client with function 1, "f".
+    ClientId client_with_function() {
+        auto id = client();
+        function(id, 1);
+        return id;
+    }
+    void function(ClientId client, std::uint64_t f, const char *name = "f") {
+        must(on_function(reactor(), client, {f, name, "pickled"}));
+    }
+    /// Tasks first..first+count-1, each with the arguments "aN".
+    void submit(ClientId client, std::uint64_t first, std::uint64_t count, std::uint64_t f = 1,
+                std::uint64_t retries = 0, std::int64_t priority = 0) {
+        must(on_submit(reactor(), client, message(first, count, f, retries, priority)));
+    }
+    static proto::Submit message(std::uint64_t first, std::uint64_t count, std::uint64_t f = 1,
+                                 std::uint64_t retries = 0, std::int64_t priority = 0) {
+        proto::Submit m;
+        m.f = f;
+        m.retries = retries;
+        m.priority = priority;
+        for (std::uint64_t key = first; key < first + count; key++) {
+            auto args = "a" + std::to_string(key);
+            m.k.push_back(key);
+            m.len.push_back(args.size());
+            m.payload += args;
+        }
+        return m;
+    }
+    WorkerId worker(std::uint64_t concurrency = 1) {
+        proto::Register about;
+        about.task = next_slurm_task++;
+        about.node = "n" + std::to_string(about.task);
+        about.name = about.node + "." + std::to_string(about.task);
+        about.concurrency = concurrency;
+        return on_new_worker(reactor(), about);
+    }
+    void dispatch() {
+        scheduler::dispatch(reactor());
+        check_invariants(core);
+    }
+    void done(WorkerId worker, TaskId task, InstanceId instance, const std::string &value = "v",
+              std::uint64_t us = 1'000'000, bool raised = false) {
+        must(on_done(reactor(), worker,
+                     {{task.value}, {instance.value}, {us}, {raised}, {value.size()}, value}));
+        check_invariants(core);
+    }
+    void done(const fakes::RecordingComm::Run &run, const std::string &value = "v",
+              std::uint64_t us = 1'000'000) {
+        done(run.worker, run.task, run.instance, value, us);
+    }
+    /// All of one worker, in one message.
+    void done(const std::vector<fakes::RecordingComm::Run> &runs, std::uint64_t us) {
+        proto::Done report;
+        for (const auto &run : runs) {
+            report.k.push_back(run.task.value);
+            report.i.push_back(run.instance.value);
+            report.us.push_back(us);
+            report.raised.push_back(0);
+            report.len.push_back(0);
+        }
+        must(on_done(reactor(), runs.at(0).worker, report));
+        check_invariants(core);
+    }
+    void raised(const fakes::RecordingComm::Run &run, const std::string &error = "e") {
+        done(run.worker, run.task, run.instance, error, 1'000'000, true);
+    }
+    void failed(const fakes::RecordingComm::Run &run, proto::FailureKind kind,
+                const char *message = "it ended with signal 9 (Killed)") {
+        proto::Failure failure;
+        failure.k = run.task.value;
+        failure.i = run.instance.value;
+        failure.kind = kind;
+        failure.message = message;
+        must(on_failed(reactor(), run.worker, failure));
+        check_invariants(core);
+    }
+    void retracted(WorkerId worker, const std::vector<fakes::RecordingComm::Ref> &refs) {
+        proto::Refs given_back;
+        for (const auto &ref : refs) {
+            given_back.k.push_back(ref.task.value);
+            given_back.i.push_back(ref.instance.value);
+        }
+        on_retracted(reactor(), worker, given_back);
+        check_invariants(core);
+    }
+    void lost(WorkerId worker, const char *why = "its connection was closed") {
+        on_worker_lost(reactor(), worker, why);
+        check_invariants(core);
+    }
+    /// Nothing more was sent and the state is sound.
+    void over() {
+        check_invariants(core);
+        comm.expect_nothing();
+    }
+};
+
+} // namespace dtask::test

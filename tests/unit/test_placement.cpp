@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/unit/unit.h"
+
+#include "runtime/scheduler/placement.h"
+
+using namespace dtask;
+using namespace dtask::scheduler;
+
+namespace {
+
+Worker worker(std::uint64_t assigned, std::uint64_t concurrency = 1, std::uint64_t retracting = 0) {
+    Worker w;
+    w.about.concurrency = concurrency;
+    w.retracting = retracting;
+    for (std::uint64_t n = 0; n < assigned; n++) w.assigned.push_back(TaskId{n + 1});
+    return w;
+}
+
+Function function(double mean_us) {
+    Function f;
+    f.mean_us = mean_us;
+    return f;
+}
+
+// Deep for tasks of microseconds, one in reserve for those of seconds.
+START_TEST(test_depth) {
+    auto one = worker(0), four = worker(0, 4);
+    ck_assert_uint_eq(placement::depth(one, function(-1)), 2); // not measured yet
+    ck_assert_uint_eq(placement::depth(one, function(0)), 257);
+    ck_assert_uint_eq(placement::depth(one, function(10)), 257);
+    ck_assert_uint_eq(placement::depth(one, function(100)), 51);
+    ck_assert_uint_eq(placement::depth(one, function(5'000)), 2);
+    ck_assert_uint_eq(placement::depth(one, function(3.6e9)), 2);
+    ck_assert_uint_eq(placement::depth(four, function(-1)), 8);
+    ck_assert_uint_eq(placement::depth(four, function(10)), 4 * 257);
+}
+END_TEST
+
+START_TEST(test_may_take) {
+    ck_assert(placement::may_take(worker(0)));
+    ck_assert(placement::may_take(worker(256)));
+    ck_assert(!placement::may_take(worker(257)));
+    ck_assert(placement::may_take(worker(257, 2)));
+}
+END_TEST
+
+// Never none and never more than there is room for; a fair part near the end.
+START_TEST(test_share) {
+    ck_assert_uint_eq(placement::share(100, 1'000'000, 8), 100);
+    ck_assert_uint_eq(placement::share(100, 160, 8), 10);
+    ck_assert_uint_eq(placement::share(100, 8, 8), 1);
+    ck_assert_uint_eq(placement::share(100, 1, 8), 1);
+    ck_assert_uint_eq(placement::share(1, 1'000, 1), 1);
+    ck_assert_uint_eq(placement::share(0, 1'000, 0), 1);
+    for (std::uint64_t room = 1; room < 20; room++)
+        for (std::uint64_t ready = 1; ready < 50; ready++)
+            for (std::uint64_t idle = 1; idle < 10; idle++) {
+                auto given = placement::share(room, ready, idle);
+                ck_assert_uint_ge(given, 1);
+                ck_assert_uint_le(given, room);
+            }
+}
+END_TEST
+
+START_TEST(test_surplus_and_donor) {
+    ck_assert_uint_eq(placement::surplus(worker(0)), 0);
+    ck_assert_uint_eq(placement::surplus(worker(1)), 0);
+    ck_assert_uint_eq(placement::surplus(worker(5)), 4);
+    ck_assert_uint_eq(placement::surplus(worker(5, 4)), 1);
+    ck_assert_uint_eq(placement::surplus(worker(5, 1, 4)), 0);
+    ck_assert_uint_eq(placement::surplus(worker(5, 4, 4)), 0);
+
+    Core core;
+    ck_assert(!placement::donor(core));
+    core.workers[WorkerId{1}] = worker(1);
+    core.workers[WorkerId{2}] = worker(0);
+    ck_assert(!placement::donor(core)); // what has begun cannot be given
+    core.workers[WorkerId{3}] = worker(3);
+    core.workers[WorkerId{4}] = worker(9, 1, 7);
+    ck_assert(placement::donor(core) == WorkerId{3});
+}
+END_TEST
+
+Suite *suite() {
+    auto s = suite_create("placement");
+    auto c = tcase_create("placement");
+    tcase_add_test(c, test_depth);
+    tcase_add_test(c, test_may_take);
+    tcase_add_test(c, test_share);
+    tcase_add_test(c, test_surplus_and_donor);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+} // namespace
+
+int main() { return test::run(suite()); }
