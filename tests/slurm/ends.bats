@@ -121,6 +121,7 @@ client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
     scontrol update jobid="$job" EndTime=now
     end_step 90
     ((code != 0)) || fail "exit code 0"
+    wait_for "the end of job $job" $((kill_wait + 2)) job_ended
     [[ $(job_field "$job" JobState) == TIMEOUT ]] || fail "$(job_field "$job" JobState)"
     nothing_left $((kill_wait + 2))
 }
@@ -128,9 +129,10 @@ client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
 @test "twenty steps of one job leave nothing" {
     printf '%s\n' '#!/bin/bash' '#SBATCH --dtask -N4 -n8 --mem-per-cpu=50' \
         'for i in $(seq 20); do srun true || echo "step $i: $?"; done' >job.sh
-    invoke 180 as_user sbatch --parsable --wait -J "$name" -o "$work/job.out" job.sh
-    job=$(head -n 1 "$out")
+    invoke 20 as_user sbatch --parsable -J "$name" -o "$work/job.out" job.sh
     expect_code 0
+    job=$(<"$out")
+    wait_for "the end of job $job" 120 job_ended
     [[ ! -s $work/job.out ]] || fail "$(<"$work/job.out")"
     nothing_left
 }

@@ -5,9 +5,9 @@ bats_require_minimum_version 1.5.0
 
 load lib
 
-# start_map: 2,000 calls of 20 ms, under way.
+# start_map [COUNT]: calls of 20 ms, 2,000 of them, under way.
 start_map() {
-    start_step "${request[@]}" python3 "$clients/long_map.py" 2000 20
+    start_step "${request[@]}" python3 "$clients/long_map.py" "${1:-2000}" 20
     wait_for "the first results" 60 has_field started
 }
 
@@ -16,9 +16,10 @@ kill_one() {
     kill -KILL "$victim"
 }
 
+# all_right [COUNT]
 all_right() {
     end_step 90
-    expect_line "$out" '^right 2000$'
+    expect_line "$out" "^right ${1:-2000}$"
     expect_line "$out" '^wrong 0$'
     nothing_left
 }
@@ -38,11 +39,11 @@ all_right() {
 }
 
 @test "a worker daemon comes back" {
-    start_map
+    start_map 8000
     kill_one worker 3
     another_worker() { [[ $(one_process worker 3) != "$victim" ]] && one_process worker 3; }
-    wait_for "another worker in task 3" 20 another_worker
-    all_right
+    wait_for "another worker in task 3" 15 another_worker
+    all_right 8000
 }
 
 @test "a worker's launcher" {
@@ -60,7 +61,7 @@ all_right() {
 }
 
 @test "the scheduler: the step ends non-zero within 5 s and says so" {
-    start_map
+    start_map 20000
     kill_one scheduler
     local killed
     killed=$(now)
@@ -72,7 +73,7 @@ all_right() {
 }
 
 @test "the client's launcher: the step ends non-zero, nothing is left" {
-    start_map
+    start_map 20000
     kill_one launcher 0
     end_step 20
     ((code != 0)) || fail "exit code 0"

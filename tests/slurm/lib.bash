@@ -54,6 +54,7 @@ as_user() {
 jobs_named() { squeue -h -n "$1" -o %A; }
 # Of a job that runs or ran lately.
 job_of() { scontrol -o show jobs | sed -n "s/^JobId=\([0-9]*\) .*JobName=$1 .*/\1/p" | tail -n 1; }
+job_ended() { [[ $(job_field "$job" JobState) != @(PENDING|RUNNING|COMPLETING) ]]; }
 job_field() { scontrol -o show job "$1" | grep -oP "(?<=\b$2=)\S+" | head -n 1; }
 next_job() { scontrol show config | awk '$1 == "NEXT_JOB_ID" { print $3 }'; }
 
@@ -90,35 +91,8 @@ end_step() {
 
 # ---- the processes of a step ------------------------------------------------------------------
 
-# Of our job: ids of the processes that have its number in their environment.
-job_processes() {
-    local pid
-    for pid in $(processes_with SLURM_JOB_ID "$job"); do
-        [[ $(readlink "/proc/$pid/exe") != */srun ]] || continue
-        grep -qzxF -- "SLURM_CONF=$SLURM_CONF" "/proc/$pid/environ" 2>/dev/null && printf '%s\n' "$pid"
-    done
-    return 0
-}
-
-parent_of() { awk '$1 == "PPid:" { print $2 }' "/proc/$1/status"; }
-
-# processes ROLE [RANK]: launcher, scheduler, worker or executor; one process id a line.
-processes() {
-    local pid words exe parent
-    for pid in $(job_processes); do
-        [[ -z ${2:-} ]] || grep -qzxF "SLURM_PROCID=$2" "/proc/$pid/environ" 2>/dev/null || continue
-        words=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || continue
-        exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || continue
-        parent=$(cat "/proc/$(parent_of "$pid")/comm" 2>/dev/null) || continue
-        case $1 in
-            launcher) [[ $exe == */dtaskd* && $parent == slurmstepd* ]] ;;
-            scheduler | worker) [[ $exe == */dtaskd* && $parent != slurmstepd* && $words =~ (^|[ /-])$1( |$) ]] ;;
-            executor) [[ $words == *dtask.executor* ]] ;;
-            *) fail "processes: no role '$1'" ;;
-        esac && printf '%s\n' "$pid"
-    done
-    return 0
-}
+# processes ROLE [RANK]: process ids of launcher, scheduler, worker or executor; see the script.
+processes() { "$tree/tests/slurm/processes" "$job" "$@" | cut -d' ' -f1; }
 # The first of them; fails where there is none.
 one_process() {
     local found
@@ -134,8 +108,7 @@ ports_of() { ss -Htlnp | grep -F "pid=$1," | awk '{ n = split($4, part, ":"); pr
 left_cgroups() { find /sys/fs/cgroup -type d \( -path "*/slurm_*/job_$job" -o -path "*/dtask/*/job_$job" -o -path "*_slurmstepd.scope/job_$job" \) 2>/dev/null; }
 
 left() {
-    local pid
-    for pid in $(job_processes); do printf 'process %s: %s\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -c1-80)"; done
+    "$tree/tests/slurm/processes" "$job" | sed 's/^/process /'
     left_cgroups
     left_files
 }

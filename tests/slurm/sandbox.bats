@@ -77,7 +77,8 @@ up_fast() { below "$(since "$1")" 2; }
     "$sandbox" run -- sbatch --wrap 'srun sleep 300' -o /dev/null
     run -0 "$sandbox" down
     [[ ! -e $second ]] || fail "its directory is left"
-    run -1 grep -alF "$second/" /proc/[0-9]*/cmdline
+    run grep -salF "$second/" /proc/[0-9]*/cmdline
+    [[ -z $output ]] || fail "left: $output"
     for node in $other; do
         run find /sys/fs/cgroup -maxdepth 2 -name "slurm_$node"
         [[ -z $output ]] || fail "left: $output"

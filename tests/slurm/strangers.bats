@@ -28,41 +28,42 @@ map_goes_on() {
     nothing_left
 }
 
-# Every way in turn, at one port; the log says so, but not once for each of a crowd.
+# Every way at once, at one port, and then a crowd: the log says so, but not once for each.
 knock_all_ways() {
-    local port how
+    local port how lines knocks=()
     port=$(port_of "$@")
     for how in random wrong-token half silent; do
-        knock "$port" "$how" || fail "$how at the $1"
+        knock "$port" "$how" &
+        knocks+=("$!")
     done
+    for how in "${knocks[@]}"; do wait "$how" || fail "a stranger at the $1"; done
     expect_line "$err" '(handshake|stranger|refused)'
-    knock "$port" crowd || fail "crowd at the $1"
-    local lines
+    knock "$port" crowd || fail "a crowd at the $1"
     lines=$(wc -l <"$err")
     ((lines >= 1 && lines <= 20)) || fail "$lines lines in the log"
 }
 
 @test "strangers at the scheduler's port: closed, logged, the map goes on" {
-    start_map 6000
+    start_map 4500
     knock_all_ways scheduler
-    map_goes_on 6000
+    map_goes_on 4500
 }
 
 @test "strangers at a worker's port: closed, logged, the map goes on" {
-    start_map 6000
+    start_map 4500
     knock_all_ways worker 3
-    map_goes_on 6000
+    map_goes_on 4500
 }
 
 @test "the token is in no argv, no log and no file that others may read" {
-    start_map 2000
+    start_map 1000
     wait_for "the client's token" 20 test -s "$work/token"
     local token file
     token=$(<"$work/token")
     [[ $token =~ ^[0-9a-f]{64}$ ]] || fail "the token is no token: ${#token} characters"
 
     # Every command line of the machine, at once and while the map runs.
-    run grep -alF -- "$token" /proc/[0-9]*/cmdline
+    run grep -salF -- "$token" /proc/[0-9]*/cmdline
     [[ -z $output ]] || fail "in a command line: $output"
 
     file=$(field file)
@@ -78,24 +79,24 @@ knock_all_ways() {
     [[ $output != *"$token"* ]] || fail "scontrol show job shows it"
     run scontrol -d show step "$job.0"
     [[ $output != *"$token"* ]] || fail "scontrol show step shows it"
-    map_goes_on 2000
+    map_goes_on 1000
     run grep -aF -- "$token" "$out" "$err"
     [[ -z $output ]] || fail "the step said it"
 }
 
 @test "scratch directories are their user's alone" {
-    start_map 2000
+    start_map 800
     run find "$TMPDIR" -mindepth 1 -maxdepth 1 -perm /077
     [[ -z $output ]] || fail "open to others: $output"
-    map_goes_on 2000
+    map_goes_on 800
 }
 
 @test "functions see nothing of the launch: no DTASK_LAUNCH, no option of the plugin" {
-    start_map 2000
+    start_map 800
     local pid
     for pid in $(processes executor); do
         run grep -azE '^(DTASK_LAUNCH|SLURM_DTASK_|.*SLURM_SPANK_OPTION_dtask)' "/proc/$pid/environ"
         [[ -z $output ]] || fail "process $pid has ${output%%=*}"
     done
-    map_goes_on 2000
+    map_goes_on 800
 }

@@ -8,7 +8,7 @@ import dtask
 client = dtask.Client()
 assert client.submit(abs, -3).result(30) == 3
 inner = ["srun", "--overlap", "-N2", "-n3", "--mem=0", "--cpus-per-task=1"]
-inner += ["sh", "-c", 'echo "parent $(cat /proc/$PPID/comm)"; env | grep -c "^DTASK_LAUNCH=" ']
+inner += ["sh", "-c", 'echo "parent $(cat /proc/$PPID/comm)"; echo "launch $(env | grep -c "^DTASK_LAUNCH=")"']
 done = subprocess.run(inner, capture_output=True, text=True, timeout=30)
 print(done.stdout, end="")
 print("inner", done.returncode)
