@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 
 import cloudpickle
 import functions
@@ -26,7 +27,7 @@ class Process:
     def __init__(self, cwd, **environment):
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(20)
-        path = os.path.join(ROOT, "python") + os.pathsep + os.path.dirname(__file__)
+        path = [os.path.join(ROOT, "python"), os.path.dirname(__file__), *sys.path[1:]]
         saved = os.dup(3) if _is_open(3) else None
         os.dup2(theirs.fileno(), 3)
         try:
@@ -34,7 +35,7 @@ class Process:
                 [sys.executable, "-m", "dtask.executor"],
                 pass_fds=(3,),
                 cwd=cwd,
-                env={**os.environ, "PYTHONPATH": path, **environment},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **environment},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -65,8 +66,8 @@ class Process:
         number = next(self.numbers)
         self.send(FUNCTION, number, 0, cloudpickle.dumps(function, 5))
         self.send(CALL, number, 5, pickle.dumps((args, kwargs), 5))
-        kind, f, k, body = self.receive()
-        assert (f, k) == (number, 5)
+        kind, self.micros, task, body = self.receive()
+        assert task == 5
         return kind, pickle.loads(body) if kind != TOO_LARGE else body
 
     def end(self):
@@ -105,10 +106,17 @@ def test_calls_in_order(run):
     for task in range(300):
         one.send(CALL, 7, task, pickle.dumps(((task,), {})))
     for task in range(300):
-        kind, function, number, body = one.receive()
-        assert (kind, function, number, pickle.loads(body)) == (RESULT, 7, task, task + 1)
+        kind, micros, number, body = one.receive()
+        assert (kind, number, pickle.loads(body)) == (RESULT, task, task + 1)
+        assert micros < 10_000_000
     code, out, err = one.end()
     assert (code, out, err) == (0, b"", b"")
+
+
+def test_run_time(run):
+    one = run()
+    one.call(time.sleep, 0.05)
+    assert 50_000 <= one.micros < 10_000_000
 
 
 def test_errors(run):
