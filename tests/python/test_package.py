@@ -14,7 +14,11 @@ PACKAGE = os.path.join(ROOT, "python", "dtask")
 
 
 def sources():
-    return sorted(name for name in os.listdir(PACKAGE) if name.endswith(".py"))
+    """Paths of the package's files below PACKAGE."""
+    found = []
+    for folder, _, names in os.walk(PACKAGE):
+        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+    return sorted(os.path.relpath(path, PACKAGE) for path in found)
 
 
 def test_names():
@@ -50,5 +54,6 @@ def test_python_3_8_reads_it():
 
 def test_every_file_is_installed():
     with open(os.path.join(ROOT, "python", "Makefile.inc"), encoding="utf-8") as file:
-        listed = [word.split("/")[-1] for word in file.read().split() if word.endswith(".py")]
+        words = file.read().replace("$(top_srcdir)/", "").split()
+    listed = [word[len("python/dtask/") :] for word in words if word.endswith(".py")]
     assert sorted(listed) == sources()
