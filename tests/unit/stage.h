@@ -18,6 +18,16 @@
 
 namespace dtask::test {
 
+// Where much is checked: ck_assert writes to a file each time, passed or not.
+#define holds(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) ck_abort_msg("does not hold: %s", #condition);                           \
+    } while (0)
+#define holds_because(condition, ...)                                                              \
+    do {                                                                                           \
+        if (!(condition)) ck_abort_msg(__VA_ARGS__);                                               \
+    } while (0)
+
 /// The end of the test where an invariant of core.h does not hold.
 inline void check_invariants(const scheduler::Core &core) {
     using namespace scheduler;
@@ -29,54 +39,54 @@ inline void check_invariants(const scheduler::Core &core) {
             auto task = core.tasks.find(id);
             if (task == core.tasks.end()) continue; // cancelled, until it comes up
             live++;
-            ck_assert_msg(!task->second.assigned, "an assigned task stands in ready");
-            ck_assert_int_eq(task->second.priority, priority);
+            holds_because(!task->second.assigned, "an assigned task stands in ready");
+            holds(task->second.priority == priority);
         }
-    ck_assert_uint_eq(core.ready_count, live);
+    holds(core.ready_count == live);
     for (const auto &[id, worker] : core.workers) {
         std::uint64_t retracting = 0;
         for (auto task_id : worker.assigned) {
             assigned[task_id]++;
             auto task = core.tasks.find(task_id);
-            ck_assert_msg(task != core.tasks.end(), "a worker holds a task that is gone");
-            ck_assert(task->second.assigned && task->second.worker == id);
+            holds_because(task != core.tasks.end(), "a worker holds a task that is gone");
+            holds(task->second.assigned && task->second.worker == id);
             retracting += task->second.retracting;
         }
-        ck_assert_uint_eq(worker.retracting, retracting);
+        holds(worker.retracting == retracting);
         retracts += retracting;
         bool idle = core.idle_order.contains({worker.assigned.size(), id});
-        ck_assert_int_eq(idle, placement::may_take(worker));
-        ck_assert_int_eq(idle, worker.in_idle_order);
+        holds(idle == placement::may_take(worker));
+        holds(idle == worker.in_idle_order);
     }
-    ck_assert_uint_eq(core.retracts, retracts);
+    holds(core.retracts == retracts);
     std::set<WorkerId> idle;
     for (auto [load, id] : core.idle_order)
-        ck_assert_msg(core.workers.contains(id) && idle.insert(id).second,
+        holds_because(core.workers.contains(id) && idle.insert(id).second,
                       "idle_order holds a worker twice, or one that is gone");
     std::map<FunctionId, std::uint64_t> needs;
     std::uint64_t keys = 0;
     for (const auto &[id, task] : core.tasks) {
-        ck_assert_int_eq(ready[id], task.assigned ? 0 : 1);
-        ck_assert_int_eq(assigned[id], task.assigned ? 1 : 0);
-        ck_assert_uint_lt(task.tries, core.settings.max_tries);
+        holds(ready[id] == (task.assigned ? 0 : 1));
+        holds(assigned[id] == (task.assigned ? 1 : 0));
+        holds(task.tries < core.settings.max_tries);
         needs[task.function]++;
         auto client = core.clients.find(task.client);
-        ck_assert_msg(client != core.clients.end(), "a task outlives its client");
+        holds_because(client != core.clients.end(), "a task outlives its client");
         auto named = client->second.tasks.find(task.key);
-        ck_assert(named != client->second.tasks.end() && named->second == id);
+        holds(named != client->second.tasks.end() && named->second == id);
     }
     for (const auto &[id, client] : core.clients) {
         keys += client.tasks.size();
         for (auto [number, function] : client.functions)
-            ck_assert_msg(core.functions.contains(function), "a client's function is gone");
+            holds_because(core.functions.contains(function), "a client's function is gone");
     }
-    ck_assert_uint_eq(keys, core.tasks.size());
+    holds(keys == core.tasks.size());
     for (const auto &[id, function] : core.functions) {
-        ck_assert_uint_eq(function.tasks, needs[id]);
-        ck_assert_int_eq(function.orphan, !core.clients.contains(function.client));
-        ck_assert_msg(!function.orphan || function.tasks > 0, "a function outlives its use");
+        holds(function.tasks == needs[id]);
+        holds(function.orphan == !core.clients.contains(function.client));
+        holds_because(!function.orphan || function.tasks > 0, "a function outlives its use");
         for (auto holder : function.holders)
-            ck_assert_msg(core.workers.contains(holder), "a lost worker holds a function");
+            holds_because(core.workers.contains(holder), "a lost worker holds a function");
     }
 }
 
