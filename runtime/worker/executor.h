@@ -54,6 +54,8 @@ public:
     pid_t pid() const { return pid_; }
     bool ready() const { return ready_; }
     bool dead() const { return dead_; }
+    /// Ready, and nothing is known yet of its end.
+    bool takes_calls() const { return ready_ && !closed_ && !status_; }
     const std::deque<Call> &in_flight() const { return in_flight_; }
     std::deque<Call> take_in_flight() { return std::exchange(in_flight_, {}); }
 

@@ -18,7 +18,7 @@ namespace {
 constexpr std::int64_t stat_ms = 1'000;
 constexpr std::int64_t watch_ms = 20;   // between looks at resident sets
 constexpr double ahead_us = 1'000;      // work to give an executor ahead
-constexpr std::size_t most_ahead = 32;  // calls
+constexpr std::size_t most_ahead = 3;   // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
 
 } // namespace
@@ -56,12 +56,12 @@ void Worker::dial(std::vector<std::string> candidates) {
     dialer_ = std::make_unique<client::Dialer>(
         loop_, token_, proto::Role::worker, std::move(candidates), settings_.dial_timeout_ms,
         client::Dialer::Callbacks{
-            .on_connected = [] {},
+            .on_connected = [this] { dialer_->send(proto::encode_here(settings_.about.task)); },
             .on_frame = [this](proto::Frame frame) { on_frame(std::move(frame)); },
             .on_lost =
                 [this](const std::string &why) {
                     log::info("the scheduler was lost: " + why);
-                    end(unfit_.empty() ? exit_code::cluster_lost : exit_code::usage);
+                    end(unfit_.empty() ? exit_code::cluster_lost : exit_code::unfit);
                 },
             .on_failed =
                 [this](const std::string &why) {
@@ -69,7 +69,7 @@ void Worker::dial(std::vector<std::string> candidates) {
                                "the scheduler was not found in " +
                                    std::to_string(settings_.dial_timeout_ms / 1000) +
                                    " s: " + why);
-                    end(exit_code::cluster_lost);
+                    end(exit_code::no_scheduler);
                 }});
 }
 
@@ -182,7 +182,7 @@ void Worker::feed() {
         Executor *idlest = nullptr;
         for (auto &slot : slots_) {
             auto *e = slot.executor.get();
-            if (!e || !e->ready() || e->dead()) continue;
+            if (!e || !e->takes_calls()) continue;
             if (!idlest || e->in_flight().size() < idlest->in_flight().size()) idlest = e;
         }
         if (!idlest || idlest->in_flight().size() >= depth(function->second)) return;
