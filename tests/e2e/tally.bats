@@ -22,10 +22,15 @@ trs() {
     trs good PASS <<<'100%: Checks: 5, Failures: 0, Errors: 0'
     trs bad FAIL <<END
 50%: Checks: 4, Failures: 1, Errors: 1
-tests/unit/test_x.cpp:17:F:core:sums:0: Assertion 'a == b' failed
+../../tests/unit/test_x.cpp:17:F:core:sums:0: Assertion 'a == b' failed
 tests/unit/test_x.cpp:31:E:core:falls:0: (after this point) Received signal 11
 END
-    tally automake .
+    # From a build directory in the tree, as tally sees it.
+    local inside=$build/tally-$$
+    mkdir -p "$inside"
+    cp ./*.trs ./*.log "$inside"
+    tally automake "$inside"
+    rm -rf "$inside"
     counts '7 2 0'
     says '^tests/unit/test_x.cpp:17:F:core:sums'
     says '^tests/unit/test_x.cpp:31:E:core:falls'
