@@ -3,7 +3,7 @@
 
 One bar counts all maps of a client that are under way. It appears where stderr is a terminal, a
 second after the map began, and is drawn by the client's receiver thread, five times a second at
-most. DTASK_PROGRESS=1 makes it appear anywhere (lines where there is no terminal, one a second at
+most. DTASK_PROGRESS=1 makes it appear anywhere (lines where there is no terminal, one in two seconds at
 most), DTASK_PROGRESS=0 nowhere.
 """
 
@@ -100,7 +100,7 @@ class Progress:
             last = last or (self._open == 0 and self.done >= self.total)
             least = 1 if self._forced else LEAST
             due = now - self._began >= DELAY and self.total >= least
-            pause = 0.2 if self._terminal else 1.0
+            pause = 0.2 if self._terminal else 2.0
             if (due or self._shown) and (last or now - self._drawn >= pause):
                 self._drawn = now
                 self._shown = True

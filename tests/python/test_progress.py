@@ -79,7 +79,7 @@ def test_elsewhere_only_where_asked_for(clock, monkeypatch):
     monkeypatch.setenv("DTASK_PROGRESS", "1")
     assert map_of(bar, 3)
     for _ in range(3):
-        clock.now += 1.5
+        clock.now += 2.5
         bar.ended(False)
         bar()
     lines = bar._stream.getvalue().splitlines()

@@ -67,10 +67,10 @@ def test_handshake(entry):
         theirs.sendall(read(f"{name}.accept"))
         nonce = bytes.fromhex(entry["nonce_i"])
         if entry["ok"]:
-            _wire.initiate(ours, TOKEN, entry["role"], nonce)
+            _wire.initiate(ours, TOKEN, entry["role"], nonce, entry["port"])
         else:
             with pytest.raises(ConnectError, match="does not hold this token"):
-                _wire.initiate(ours, TOKEN, entry["role"], nonce)
+                _wire.initiate(ours, TOKEN, entry["role"], nonce, entry["port"])
         ours.close()
         sent = theirs.makefile("rb").read()
     assert sent == read(f"{name}.hello") + (read(f"{name}.initiate") if entry["ok"] else b"")
@@ -83,7 +83,7 @@ def test_handshake_with_a_stranger(answer):
         theirs.sendall(answer)
         theirs.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectError):
-            _wire.initiate(ours, TOKEN, _wire.CLIENT)
+            _wire.initiate(ours, TOKEN, _wire.CLIENT, port=0)
 
 
 @pytest.mark.parametrize("entry", INDEX["frames"], ids=ids(INDEX["frames"]))
