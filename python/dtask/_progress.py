@@ -3,8 +3,8 @@
 
 One bar counts all maps of a client that are under way. It appears where stderr is a terminal, a
 second after the map began, and is drawn by the client's receiver thread, five times a second at
-most. DTASK_PROGRESS=1 makes it appear anywhere (lines where there is no terminal, one in two seconds at
-most), DTASK_PROGRESS=0 nowhere.
+most. DTASK_PROGRESS=1 makes it appear anywhere (lines where there is no terminal, one every two
+seconds at most), DTASK_PROGRESS=0 nowhere.
 """
 
 import os
