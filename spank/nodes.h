@@ -2,8 +2,9 @@
 //
 // Nodes: what srun can learn of the step's first node before launch: the
 // address under which slurm.conf knows it, and whether it is this machine, so
-// that a wrong interface name is refused before anything starts. One RPC to
-// slurmctld a step. Nothing here fails: what cannot be learnt stays empty.
+// that a wrong interface name is refused before anything starts. It costs a
+// step two RPCs to slurmctld: its layout, and that node. Nothing here fails:
+// what cannot be learnt stays empty.
 #pragma once
 
 #include <cstdint>
