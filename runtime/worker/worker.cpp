@@ -204,8 +204,10 @@ void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, st
         failure.k = call.task;
         failure.i = call.instance;
         failure.kind = proto::FailureKind::too_large;
-        failure.message = "its result has " + value + " bytes; at most " +
-                          format_size(proto::max_value) + " can be returned";
+        // What the user's process says goes into no message unchecked.
+        failure.message = "its result has " + std::to_string(parse_uint(value).value_or(0)) +
+                          " bytes; at most " + format_size(proto::max_value) +
+                          " can be returned";
         end_turn();
         dialer_->send(proto::encode(std::move(failure)));
         return feed();
@@ -290,7 +292,8 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
 }
 
 void Worker::stat() {
-    if (!dialer_ || !dialer_->connected()) return;
+    // Before it is registered the scheduler takes nothing else from a worker.
+    if (!dialer_ || !dialer_->connected() || settings_.about.address.empty()) return;
     std::vector<pid_t> pids;
     for (auto &slot : slots_)
         if (slot.executor) pids.push_back(slot.executor->pid());

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an executor, which runs the user's code, may put on its socket.
+#include "lib/proto/frame.h"
+#include "lib/proto/record.h"
+#include "tests/fuzz/target.h"
+
+using namespace dtask::proto;
+
+DTASK_FUZZ_TARGET(record, bytes) {
+    while (auto head = decode_record_head(bytes)) {
+        promise(head->kind >= RecordKind::ready && head->kind <= RecordKind::too_large);
+        promise(head->length <= max_value + (1 << 20));
+        auto written = encode_record_head(*head);
+        promise(written.size() == record_head_size);
+        promise(written.substr(8) == bytes.substr(8, record_head_size - 8));
+        bytes.remove_prefix(record_head_size);
+        bytes.remove_prefix(std::min<std::size_t>(head->length, bytes.size()));
+    }
+}

@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A whole worker over loopback, with executors of a few lines and a scheduler
+// that is played here, in the same loop: a script of what to wait for and what
+// to do then.
+#include "tests/unit/unit.h"
+
+#include <csignal>
+#include <deque>
+#include <optional>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/exit_codes.h"
+#include "lib/base/log.h"
+#include "lib/base/net.h"
+#include "lib/ev/listener.h"
+#include "runtime/worker/worker.h"
+#include "tests/fakes/executor.h"
+#include "tests/unit/scratch.h"
+
+using namespace dtask;
+using namespace dtask::proto;
+using dtask::test::must;
+using dtask::worker::Memory;
+using dtask::worker::Worker;
+
+namespace {
+
+constexpr std::int64_t patience_ms = 5'000;
+constexpr std::uint64_t mib = 1 << 20;
+
+/// The scheduler's end of one connection.
+struct Peer {
+    std::unique_ptr<Link> link;
+    std::optional<Role> role;
+    std::deque<Frame> frames;
+    bool closed = false;
+};
+
+struct Cluster {
+    Cluster() {
+        must(log::open("", log::Level::error, "/dev/null"));
+        listener = listen();
+        settings.about.name = "n1.3";
+        settings.about.node = "n1";
+        settings.about.task = 3;
+        settings.about.nthreads = 4;
+        settings.executor = fakes::good_executor();
+        settings.door_host = "127.0.0.1";
+        settings.dial_timeout_ms = 2'000;
+        settings.candidates = {address(*listener)};
+    }
+
+    std::unique_ptr<ev::Listener> listen() {
+        return must(ev::Listener::bind(loop, "127.0.0.1", 0, [this](Fd fd, std::string) {
+            auto peer = std::make_shared<Peer>();
+            peers.push_back(peer);
+            peer->link = Link::accept(
+                loop, std::move(fd), token,
+                {.on_open =
+                     [this, peer](Role role) {
+                         peer->role = role;
+                         if (greets) peer->link->send(encode(welcome));
+                     },
+                 .on_frame = [peer](Frame frame) { peer->frames.push_back(std::move(frame)); },
+                 .on_closed = [peer](bool, const std::string &) { peer->closed = true; }});
+        }));
+    }
+    static std::string address(const ev::Listener &l) {
+        return "127.0.0.1:" + std::to_string(l.port());
+    }
+
+    /// The script's next step: once `come` is true, `act`.
+    void when(const char *what, std::function<bool()> come, std::function<void()> act) {
+        steps.push_back({what, std::move(come), std::move(act)});
+    }
+    static bool by_the_way(const Frame &frame) {
+        return frame.type() == "stat" || frame.type() == "here";
+    }
+    /// ...once the next frame, but what comes by the way, is of that type.
+    void on(const char *type, std::function<void(Frame)> act, std::size_t peer = 0) {
+        auto due = [this, peer] {
+            if (peers.size() <= peer) return false;
+            auto &frames = peers[peer]->frames;
+            while (!frames.empty() && by_the_way(frames.front())) frames.pop_front();
+            return !frames.empty();
+        };
+        when(type, due, [this, type, peer, act] {
+            Frame frame = std::move(peers[peer]->frames.front());
+            peers[peer]->frames.pop_front();
+            ck_text_eq(frame.type(), type);
+            act(std::move(frame));
+        });
+    }
+    void on_register() {
+        on("register", [](Frame) {});
+    }
+    /// Ends the script: the worker is told good-bye.
+    void bye() {
+        when("the end", [] { return true; }, [this] { send(encode_bye("over")); });
+    }
+    void send(Frame frame) { peers.back()->link->send(std::move(frame)); }
+    void send_function(std::uint64_t f = 1) {
+        send(encode(Function{f, "f", "F" + std::to_string(f)}));
+    }
+    /// Tasks first..first+count-1, instance 1.
+    void send_run(std::uint64_t first, std::uint64_t count, const std::string &args = "x",
+                  std::uint64_t f = 1) {
+        Run run;
+        for (auto k = first; k < first + count; k++) {
+            run.f.push_back(f);
+            run.k.push_back(k);
+            run.i.push_back(1);
+            run.len.push_back(args.size());
+            run.payload += args;
+        }
+        send(encode(std::move(run)));
+    }
+
+    /// Plays the script; the worker's exit code.
+    int play(Memory memory = Memory({}, 0)) {
+        std::int64_t since = clock.now_us();
+        ev::Ticker look(loop, 1, [&] {
+            while (!steps.empty() && steps.front().come()) {
+                auto step = std::move(steps.front());
+                steps.pop_front();
+                since = clock.now_us();
+                step.act();
+            }
+            const char *what = steps.empty() ? "the worker's end" : steps.front().what;
+            if (clock.now_us() - since > patience_ms * 1000)
+                ck_abort_msg("waited %d ms in vain for: %s", int(patience_ms), what);
+        });
+        Worker worker(loop, token, settings, std::move(memory));
+        int code = must(worker.run());
+        ck_assert_msg(steps.empty(), "it ended before: %s", steps.front().what);
+        return code;
+    }
+
+    struct Step {
+        const char *what;
+        std::function<bool()> come;
+        std::function<void()> act;
+    };
+    Token token = Token::random();
+    ev::Loop loop;
+    SteadyClock clock;
+    Welcome welcome{"7.0", "native", "127.0.0.1:1", 2, 0, 0, 0};
+    bool greets = true;
+    std::vector<std::shared_ptr<Peer>> peers;
+    std::unique_ptr<ev::Listener> listener;
+    worker::Settings settings;
+    std::deque<Step> steps;
+};
+
+Refs ref(std::uint64_t k, std::uint64_t i = 1) { return {{k}, {i}}; }
+
+bool no_child_is_left() { return ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD; }
+
+START_TEST(test_registers_runs_and_ends) {
+    Cluster c;
+    c.on("register", [&](Frame frame) {
+        ck_assert(*c.peers[0]->role == Role::worker);
+        auto about = must(decode_register(frame.header));
+        ck_text_eq(about.name, "n1.3");
+        ck_assert_uint_eq(about.task, 3);
+        ck_assert_uint_eq(about.nthreads, 4);
+        ck_assert(about.address.starts_with("127.0.0.1:"));
+        c.send_function();
+        c.send_run(10, 2, "abc");
+    });
+    auto seen = std::make_shared<std::uint64_t>(0);
+    c.when("two results",
+           [&c, seen] {
+               for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front()) {
+                   auto &frame = c.peers[0]->frames.front();
+                   if (Cluster::by_the_way(frame)) continue;
+                   ck_text_eq(frame.type(), "done");
+                   auto done = must(decode_done(std::move(frame)));
+                   for (std::size_t n = 0; n < done.k.size(); n++) {
+                       ck_assert_uint_eq(done.k[n], 10 + *seen);
+                       ck_assert_uint_eq(done.i[n], 1);
+                       ck_assert_uint_eq(done.us[n], 7);
+                       ck_assert_uint_eq(done.raised[n], 0);
+                       ck_assert_uint_eq(done.len[n], 6);
+                       ++*seen;
+                   }
+                   ck_assert(done.payload.starts_with("F1:abc"));
+               }
+               return *seen == 2;
+           },
+           [] {});
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+    while (::waitpid(-1, nullptr, 0) > 0) { // killed, reaped at the latest by its parent
+    }
+    ck_assert(no_child_is_left());
+}
+END_TEST
+
+START_TEST(test_raised_and_too_large) {
+    Cluster c;
+    c.settings.executor = fakes::executor(R"(
+ready()
+for function, task, body in calls():
+    if task == 1:
+        send(6, task, b"the error")
+    else:
+        send(7, task, b"70000000" if task == 2 else b"\0 evil \xff")
+)");
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 3);
+    });
+    c.on("done", [](Frame frame) {
+        auto done = must(decode_done(std::move(frame)));
+        ck_assert((done.k == Column{1} && done.raised == Column{1}));
+        ck_text_eq(done.payload, "the error");
+    });
+    for (auto size : {"70000000", "0"})
+        c.on("failed", [size](Frame frame) {
+            auto failure = must(decode_failure(std::move(frame)));
+            ck_assert(failure.kind == FailureKind::too_large);
+            ck_text_eq(failure.message, ("its result has " + std::string(size) +
+                                         " bytes; at most 64M can be returned")
+                                            .c_str());
+        });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// The one that ran is reported; the others run in the next process.
+START_TEST(test_a_crash_costs_one_task) {
+    Cluster c;
+    c.settings.executor = fakes::executor(R"(
+ready()
+for function, task, body in calls():
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGBUS)
+    if task == 3:
+        os._exit(5)
+    send(5, task, b"v")
+)");
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 4);
+    });
+    auto done = [](std::uint64_t k) {
+        return [k](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{k})); };
+    };
+    c.on("done", done(1));
+    c.on("failed", [](Frame frame) {
+        auto failure = must(decode_failure(std::move(frame)));
+        ck_assert_uint_eq(failure.k, 2);
+        ck_assert_uint_eq(failure.i, 1);
+        ck_assert(failure.kind == FailureKind::crashed);
+        ck_assert_uint_eq(failure.signal, SIGBUS);
+        ck_text_eq(failure.message, "the process that ran it ended with signal 7 (Bus error)");
+    });
+    c.on("failed", [](Frame frame) {
+        auto failure = must(decode_failure(std::move(frame)));
+        ck_assert_uint_eq(failure.k, 3);
+        ck_assert_uint_eq(failure.signal, 0);
+        ck_assert_uint_eq(failure.exit, 5);
+    });
+    c.on("done", done(4));
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+START_TEST(test_concurrency) {
+    Cluster c;
+    test::Scratch scratch;
+    c.settings.about.concurrency = 2;
+    // Each of the two calls waits until the other has begun.
+    c.settings.executor = fakes::executor("place = '" + scratch.path() + R"('
+ready()
+for function, task, body in calls():
+    open(place + "/" + str(task), "w")
+    while len(os.listdir(place)) < 2:
+        time.sleep(0.001)
+    send(5, task, b"v")
+)");
+    c.on("register", [&](Frame frame) {
+        ck_assert_uint_eq(must(decode_register(frame.header)).concurrency, 2);
+        c.send_function();
+        c.send_run(1, 2);
+    });
+    auto seen = std::make_shared<std::size_t>(0);
+    c.when("both",
+           [&c, seen] {
+               for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front())
+                   if (c.peers[0]->frames.front().type() == "done")
+                       *seen += must(decode_done(c.peers[0]->frames.front())).k.size();
+               return *seen == 2;
+           },
+           [] {});
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+const char *holding = R"(
+ready()
+for function, task, body in calls():
+    if body == b"hold":
+        time.sleep(60)
+    send(5, task, b"v")
+)";
+
+// What has not begun comes back; the answer comes even where nothing does.
+START_TEST(test_retract) {
+    Cluster c;
+    c.settings.executor = fakes::executor(holding);
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 4, "hold");
+    });
+    c.when("the first to begin", [] { return true; }, [&] {
+        c.send(encode_refs("retract", {{3, 4, 9, 2}, {1, 1, 1, 7}})); // 9: unknown; 2: another dispatch
+    });
+    c.on("retracted", [&](Frame frame) {
+        auto refs = must(decode_refs(frame));
+        ck_assert((refs.k == Column{3, 4} && refs.i == Column{1, 1}));
+        c.send(encode_refs("retract", ref(3)));
+    });
+    c.on("retracted", [](Frame frame) { ck_assert(must(decode_refs(frame)).k.empty()); });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// The running one dies with its process, unreported; the next one runs.
+START_TEST(test_kill) {
+    Cluster c;
+    c.settings.executor = fakes::executor(holding);
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1, "hold");
+        c.send_run(2, 2, "x");
+        c.send(encode_refs("kill", {{1, 2, 99}, {1, 1, 1}}));
+    });
+    c.on("done", [](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{3})); });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+START_TEST(test_forget) {
+    Cluster c;
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1);
+    });
+    c.on("done", [&](Frame) {
+        auto forget = make_frame("forget");
+        forget.header.set("f", Column{1, 7});
+        c.send(std::move(forget));
+        c.send_run(2, 1); // of a function that it has no more
+    });
+    ck_assert_int_eq(c.play(), exit_code::cluster_lost);
+}
+END_TEST
+
+START_TEST(test_frames_that_are_wrong) {
+    for (auto header : {R"({"t":"run","f":[1]})", R"({"t":"retract","k":[1],"i":[]})",
+                        R"({"t":"forget","f":"all"})", R"({"t":"welcome"})", R"({"t":"function"})"}) {
+        Cluster c;
+        c.on("register", [&](Frame) { c.send({must(Json::parse(header)), {}}); });
+        ck_assert_int_eq(c.play(), exit_code::cluster_lost);
+    }
+    Cluster c; // but what it does not know it ignores
+    c.on("register", [&](Frame) { c.send(make_frame("holiday")); });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+START_TEST(test_executors_that_do_not_start) {
+    Cluster c;
+    c.settings.executor = fakes::executor("sys.exit(3)");
+    c.when("its report", [&] {
+        return !c.peers.empty() && !c.peers[0]->frames.empty() &&
+               c.peers[0]->frames.back().type() == "unfit";
+    }, [&] {
+        auto unfit = must(decode_unfit(c.peers[0]->frames.back()));
+        ck_assert_uint_eq(unfit.task, 3);
+        ck_text_eq(unfit.node, "n1");
+        ck_contains(unfit.message, "its executors do not start");
+        ck_contains(unfit.message, "exit code 3");
+        c.peers[0]->link.reset(); // the scheduler closes it
+    });
+    ck_assert_int_eq(c.play(), exit_code::unfit);
+}
+END_TEST
+
+START_TEST(test_no_interpreter) {
+    Cluster c;
+    c.settings.executor.program = "/no/such/python";
+    c.on("unfit", [&](Frame frame) {
+        ck_contains(must(decode_unfit(frame)).message, "/no/such/python: No such file");
+        c.peers[0]->link.reset();
+    });
+    ck_assert_int_eq(c.play(), exit_code::unfit);
+}
+END_TEST
+
+START_TEST(test_scheduler_lost) {
+    Cluster c;
+    c.on_register();
+    c.when("loss", [] { return true; }, [&] { c.peers[0]->link.reset(); });
+    ck_assert_int_eq(c.play(), exit_code::cluster_lost);
+}
+END_TEST
+
+START_TEST(test_scheduler_not_found) {
+    Cluster c;
+    c.settings.dial_timeout_ms = 50;
+    c.listener.reset();
+    ck_assert_int_eq(c.play(), exit_code::no_scheduler);
+}
+END_TEST
+
+START_TEST(test_sigterm_ends_it) {
+    Cluster c;
+    c.on("register", [](Frame) { ::raise(SIGTERM); });
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// Ctrl-C is the client's once there is a cluster, and ends a worker before.
+START_TEST(test_sigint) {
+    Cluster c;
+    c.on("register", [&](Frame) {
+        ::raise(SIGINT);
+        c.send_function();
+        c.send_run(1, 1);
+    });
+    c.on("done", [](Frame) {});
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+    Cluster d;
+    d.listener.reset();
+    d.when("a moment", [] { return true; }, [] { ::raise(SIGINT); });
+    ck_assert_int_eq(d.play(), 0);
+}
+END_TEST
+
+// Until it has registered it says nothing else, however long the greeting takes.
+START_TEST(test_slow_greeting) {
+    Cluster c;
+    c.greets = false;
+    auto since = std::make_shared<std::int64_t>(0);
+    c.when("the connection", [&c] { return !c.peers.empty() && c.peers[0]->role; },
+           [&c, since] { *since = c.clock.now_us(); });
+    c.when("more than a stat's second", [&c, since] { return c.clock.now_us() - *since > 1'300'000; },
+           [&c] {
+               ck_assert_uint_eq(c.peers[0]->frames.size(), 1);
+               ck_text_eq(c.peers[0]->frames[0].type(), "here");
+               ck_assert_uint_eq(must(c.peers[0]->frames[0].header.natural("task")), 3);
+               c.send(encode(c.welcome));
+           });
+    c.on_register();
+    c.when("a sign of life", [&c] {
+        return !c.peers[0]->frames.empty() && c.peers[0]->frames.back().type() == "stat";
+    }, [&c] { ck_assert_uint_gt(must(c.peers[0]->frames.back().header.natural("memory")), mib); });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// With an interface chosen it comes again, by the address of the greeting.
+START_TEST(test_follows_the_address) {
+    Cluster c;
+    auto other = c.listen();
+    c.welcome.address = Cluster::address(*other);
+    c.settings.follow_address = true;
+    c.on("register", [](Frame) {}, 1);
+    c.when("the first connection to be closed", [&c] { return c.peers[0]->closed; },
+           [&c] {
+               for (auto &frame : c.peers[0]->frames) ck_text_eq(frame.type(), "here");
+           });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// The door: who holds the token may ask who lives here.
+START_TEST(test_door) {
+    Cluster c;
+    std::unique_ptr<Link> friendly, stranger;
+    std::optional<Frame> pong;
+    bool refused = false;
+    c.on("register", [&](Frame frame) {
+        auto where = must(decode_register(frame.header)).address;
+        friendly = Link::initiate(c.loop, must(ev::begin_connect(where)), port_of(where),
+                                  c.token, Role::observer,
+                                  {.on_open = [&](Role) { friendly->send(make_frame("ping")); },
+                                   .on_frame = [&](Frame f) { pong = std::move(f); },
+                                   .on_closed = [](bool, const std::string &) {}});
+        stranger = Link::initiate(c.loop, must(ev::begin_connect(where)), port_of(where),
+                                  Token::random(), Role::observer,
+                                  {.on_open = [](Role) { ck_abort_msg("a stranger came in"); },
+                                   .on_frame = [](Frame) {},
+                                   .on_closed = [&](bool, const std::string &) { refused = true; }});
+    });
+    c.when("pong", [&] { return pong && refused; }, [&] {
+        ck_text_eq(pong->type(), "pong");
+        ck_text_eq(must(decode_register(pong->header)).name, "n1.3");
+        friendly->send(make_frame("shutdown")); // anything else: closed
+    });
+    c.when("the door to be shut", [&] { return !friendly->open(); }, [] {});
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// Without a cgroup the worker itself looks: the hog dies, the next task runs.
+START_TEST(test_memory_watch) {
+    Cluster c;
+    c.settings.executor = fakes::executor(R"(
+ready()
+for function, task, body in calls():
+    if body == b"hog":
+        hog = b"x" * (300 << 20)
+        time.sleep(60)
+    send(5, task, b"v")
+)");
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1, "hog");
+        c.send_run(2, 1);
+    });
+    c.on("failed", [](Frame frame) {
+        auto failure = must(decode_failure(std::move(frame)));
+        ck_assert_uint_eq(failure.k, 1);
+        ck_assert(failure.kind == FailureKind::memory);
+        ck_assert_uint_eq(failure.signal, SIGKILL);
+        ck_assert_uint_eq(failure.limit, 100 * mib);
+        ck_assert_uint_gt(failure.peak, 100 * mib);
+        ck_contains(failure.message, "passed the worker's memory limit of 100M (peak ");
+    });
+    c.on("done", [](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{2})); });
+    c.bye();
+    ck_assert_int_eq(c.play(Memory({}, 100 * mib)), 0);
+}
+END_TEST
+
+// Killed by somebody else is no matter of memory.
+START_TEST(test_killed_below_the_limit) {
+    Cluster c;
+    c.settings.executor = fakes::executor(R"(
+ready()
+for function, task, body in calls():
+    os.kill(os.getpid(), signal.SIGKILL)
+)");
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1);
+    });
+    c.on("failed", [](Frame frame) {
+        auto failure = must(decode_failure(std::move(frame)));
+        ck_assert(failure.kind == FailureKind::crashed);
+        ck_assert_uint_eq(failure.signal, SIGKILL);
+    });
+    c.bye();
+    ck_assert_int_eq(c.play(Memory({}, 1000 * mib)), 0);
+}
+END_TEST
+
+Suite *suite() {
+    auto s = suite_create("worker");
+    auto c = tcase_create("worker");
+    tcase_set_timeout(c, 30);
+    for (auto test :
+         {test_registers_runs_and_ends, test_raised_and_too_large, test_a_crash_costs_one_task,
+          test_concurrency, test_retract, test_kill, test_forget, test_frames_that_are_wrong,
+          test_executors_that_do_not_start, test_no_interpreter, test_scheduler_lost,
+          test_scheduler_not_found, test_sigterm_ends_it, test_sigint, test_slow_greeting,
+          test_follows_the_address, test_door, test_memory_watch, test_killed_below_the_limit})
+        tcase_add_test(c, test);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+} // namespace
+
+int main() { return test::run(suite()); }
