@@ -28,6 +28,9 @@ struct RunArguments {
     cli::RunRequest request;
     std::map<std::string, std::string> given; ///< by key
 
+    /// On one machine there is one network, and nobody makes cgroups.
+    static bool applies(std::string_view key) { return key != "interface" && key != "cpus"; }
+
     void declare(CLI::App &app) {
         app.add_option("-n,--ntasks", request.ntasks, "tasks of the cluster")
             ->required()
@@ -35,6 +38,7 @@ struct RunArguments {
         app.add_option("-c,--cpus-per-task", request.cpus_per_task, "CPUs of each task")
             ->check(CLI::Range(1u, 4096u));
         for (const auto &option : model::option_table()) {
+            if (!applies(option.key)) continue;
             std::string key(option.key), name = key;
             std::replace(name.begin(), name.end(), '_', '-');
             app.add_option("--" + name, given[key], std::string(option.help))
@@ -52,8 +56,8 @@ struct RunArguments {
             auto ok = model::parse(request.options, *model::find_key(key), value);
             if (!ok) return fail_from(std::move(ok));
         }
-        if (request.options.engine != model::Engine::native)
-            return fail("--engine=" + given["engine"] + ": accepted by `dtask run`: native");
+        if (request.options.engine == model::Engine::off)
+            return fail("--engine=off: accepted by `dtask run`: native or dask");
         return cli::run(request, env);
     }
 };
@@ -89,7 +93,12 @@ int main(int argc, char **argv) {
 
     if (run_command->parsed()) {
         auto code = run.run(env);
-        return code ? *code : refuse(code.error());
+        if (code) return *code;
+        // The rooms below speak of srun's options.
+        std::string text = code.error().text();
+        for (std::size_t at; (at = text.find("--dtask-")) != std::string::npos;)
+            text.replace(at, 8, "--");
+        return refuse(Error(std::move(text)));
     }
     auto text = cli::status(status, env);
     if (!text) return refuse(text.error());

@@ -105,8 +105,6 @@ Result<void> Local::on_options_done() {
             return fail(*other + ": has no effect without --dtask; accepted: --dtask with it");
         return {};
     }
-    if (options_->engine == model::Engine::dask)
-        return fail("--dtask=dask: this version has no such engine yet; accepted: native or off");
     if (components_ > 1 || env.get("SLURM_HET_SIZE"))
         return fail("--dtask: cannot be used in a heterogeneous job; accepted: a job of one "
                     "component, or --dtask=off");

@@ -30,8 +30,10 @@ Given::Given() : values_(model::option_table().size()) {}
 void Given::take(std::size_t index, const char *argument) {
     if (index >= values_.size()) return;
     auto &value = values_[index];
-    if (!model::option_table()[index].argument_optional) {
-        value = argument ? argument : "";
+    if (index > 0) {
+        // Only switches may stand alone, and then mean "on".
+        bool alone = model::option_table()[index].argument_optional && is_none(argument);
+        value = alone ? "on" : argument ? argument : "";
         return;
     }
     if (is_none(argument)) {
@@ -91,6 +93,7 @@ void register_options(spank_t spank, spank_opt_cb_f callback) {
         auto &entry = all[i];
         entry.name = table[i].name;
         entry.arginfo = table[i].arginfo;
+        // Both forms must be told apart in help: --dtask=[ENGINE].
         if (table[i].argument_optional) entry.arginfo = '[' + entry.arginfo + ']';
         entry.usage = table[i].help;
         // 1: needs an argument; 2: takes one only in the form --name=value

@@ -8,7 +8,10 @@
 #include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pwd.h>
 #include <unistd.h>
+
+#include "lib/base/strings.h"
 
 namespace dtask {
 
@@ -73,6 +76,26 @@ std::string host_name() {
     char name[256] = "";
     (void)::gethostname(name, sizeof name - 1);
     return name;
+}
+
+std::string user_name() {
+    const passwd *entry = ::getpwuid(::geteuid());
+    return entry ? entry->pw_name : std::to_string(::geteuid());
+}
+
+std::uint16_t local_port(int socket) {
+    sockaddr_storage own{};
+    socklen_t length = sizeof own;
+    if (::getsockname(socket, reinterpret_cast<sockaddr *>(&own), &length) < 0) return 0;
+    if (own.ss_family == AF_INET) return ntohs(reinterpret_cast<sockaddr_in *>(&own)->sin_port);
+    if (own.ss_family == AF_INET6) return ntohs(reinterpret_cast<sockaddr_in6 *>(&own)->sin6_port);
+    return 0;
+}
+
+std::uint16_t port_of(std::string_view address) {
+    auto colon = address.rfind(':');
+    if (colon == std::string_view::npos) return 0;
+    return static_cast<std::uint16_t>(parse_uint(address.substr(colon + 1), 65535).value_or(0));
 }
 
 std::string join_address(const std::string &host, unsigned port) {

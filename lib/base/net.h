@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Net: names and interfaces to numeric addresses. Both calls may block on the
-// system's resolver; they are made before a process enters its loop.
+// Net: names and interfaces to numeric addresses. Resolving may block on the
+// system's resolver: processes do it at their start, or when all is over anyway.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/result.h"
@@ -19,6 +21,14 @@ Result<std::string> resolve(const std::string &host);
 Result<std::string> interface_address(const std::string &interface);
 
 std::string host_name();
+/// Login name of the effective user, or the number where it has none.
+std::string user_name();
+
+/// The port of this end of a TCP connection; 0 for another kind of socket.
+std::uint16_t local_port(int socket);
+
+/// The port of `host:port`; 0 where there is none.
+std::uint16_t port_of(std::string_view address);
 
 /// `host:port`, with brackets around an IPv6 host.
 std::string join_address(const std::string &host, unsigned port);

@@ -173,6 +173,16 @@ template <std::string Options::*field> Problem set_pattern(Options &o, std::stri
     return {};
 }
 
+template <bool Options::*field> Problem set_switch(Options &o, std::string_view value) {
+    if (value != "on" && value != "off") return "neither on nor off";
+    o.*field = value == "on";
+    return {};
+}
+
+template <bool Options::*field> std::string get_switch(const Options &o) {
+    return o.*field ? "on" : "off";
+}
+
 Problem set_wait(Options &o, std::string_view value) {
     if (value == "all") {
         o.wait = {true, 0};
@@ -246,6 +256,14 @@ constexpr std::array table{
          "where scheduler and workers log: default stderr, warnings only", false},
         set_pattern<&Options::log>,
         [](const Options &o) { return o.log; }},
+    Row{{"dtask-tls", "DTASK_TLS", "tls", "SWITCH", "on or off",
+         "encrypt and authenticate Dask's connections (dask engine): on (default) or off", false},
+        set_switch<&Options::tls>,
+        get_switch<&Options::tls>},
+    Row{{"dtask-dashboard", "DTASK_DASHBOARD", "dashboard", "SWITCH", "on or off",
+         "Dask's dashboard (dask engine): off (default) or on", true},
+        set_switch<&Options::dashboard>,
+        get_switch<&Options::dashboard>},
 };
 
 constexpr auto infos = [] {

@@ -57,7 +57,9 @@ struct Options {
     std::uint32_t timeout_s = 120;
     std::uint32_t restarts = 3;
     std::uint32_t concurrency = 1;
-    std::string log; ///< a pattern; empty: stderr, warnings only
+    std::string log;        ///< a pattern; empty: stderr, warnings only
+    bool tls = true;        ///< of the dask engine
+    bool dashboard = false; ///< of the dask engine
 
     bool operator==(const Options &) const = default;
 };
@@ -69,7 +71,7 @@ struct OptionInfo {
     std::string_view arginfo;  ///< for help: "MODE"
     std::string_view accepted; ///< for errors: "packed, dedicated or overlap"
     std::string_view help;     ///< one line
-    bool argument_optional;    ///< true for --dtask alone
+    bool argument_optional;    ///< --dtask alone: an engine from elsewhere; a switch alone: on
 };
 
 /// Every option; --dtask itself comes first.

@@ -42,6 +42,10 @@ std::string mac(const Token &token, std::string_view label, std::string_view hel
     return out;
 }
 
+std::string port_bytes(std::uint16_t port) {
+    return {static_cast<char>(port & 0xff), static_cast<char>(port >> 8)};
+}
+
 bool equal(std::string_view a, std::string_view b) {
     return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
 }
@@ -68,10 +72,11 @@ std::string Token::hex() const {
     return to_hex({reinterpret_cast<const char *>(bytes_.data()), bytes_.size()});
 }
 
-Initiator::Initiator(const Token &token, Role role, std::string_view nonce)
+Initiator::Initiator(const Token &token, Role role, std::uint16_t port, std::string_view nonce)
     : token_(token), hello_(magic) {
     hello_ += static_cast<char>(role);
-    hello_.append(7, '\0');
+    hello_ += port_bytes(port);
+    hello_.append(5, '\0');
     hello_ += nonce.empty() ? random_bytes(nonce_size) : std::string(nonce);
 }
 
@@ -84,11 +89,13 @@ Result<std::string> Initiator::prove(std::string_view answer) const {
     return mac(token_, initiate_label, hello_, nonce);
 }
 
-Acceptor::Acceptor(const Token &token, std::string_view nonce)
-    : token_(token), nonce_(nonce.empty() ? random_bytes(nonce_size) : std::string(nonce)) {}
+Acceptor::Acceptor(const Token &token, std::uint16_t port, std::string_view nonce)
+    : token_(token), port_(port), nonce_(nonce.empty() ? random_bytes(nonce_size) : std::string(nonce)) {}
 
 Result<std::string> Acceptor::answer(std::string_view hello) {
     if (hello.size() != hello_size || !hello.starts_with(magic)) return fail("not a dtask peer");
+    if (hello.substr(magic.size() + 1, 2) != port_bytes(port_))
+        return fail("it dialled another port: a relay");
     hello_ = hello;
     std::string answer(magic);
     answer += nonce_;

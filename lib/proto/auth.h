@@ -33,8 +33,9 @@ constexpr std::size_t hello_size = 48, answer_size = 72, proof_size = 32;
 /// The side that connected.
 class Initiator {
 public:
-    /// `nonce` is 32 bytes and given only by tests.
-    Initiator(const Token &token, Role role, std::string_view nonce = {});
+    /// `port` is the one that was dialled: somebody who relays from another
+    /// port cannot pass for its owner. `nonce` is 32 bytes, given only by tests.
+    Initiator(const Token &token, Role role, std::uint16_t port, std::string_view nonce = {});
     const std::string &hello() const { return hello_; }
     /// Checks the acceptor's `answer` (answer_size bytes); the proof to send back.
     Result<std::string> prove(std::string_view answer) const;
@@ -47,7 +48,8 @@ private:
 /// The side that was connected to.
 class Acceptor {
 public:
-    explicit Acceptor(const Token &token, std::string_view nonce = {});
+    /// `port` is the one that the connection came in on.
+    Acceptor(const Token &token, std::uint16_t port, std::string_view nonce = {});
     /// The answer to `hello` (hello_size bytes), or a failure where it is none.
     Result<std::string> answer(std::string_view hello);
     /// Checks the initiator's `proof` (proof_size bytes); its role.
@@ -55,6 +57,7 @@ public:
 
 private:
     Token token_;
+    std::uint16_t port_;
     std::string nonce_;
     std::string hello_;
 };

@@ -342,6 +342,12 @@ Frame encode_bye(std::string_view why) {
     return frame;
 }
 
+Frame encode_here(std::uint64_t task) {
+    Frame frame = make_frame("here");
+    frame.header.set("task", task);
+    return frame;
+}
+
 Frame encode_shutdown(std::uint64_t code) {
     Frame frame = make_frame("shutdown");
     frame.header.set("code", code);

@@ -22,6 +22,7 @@ Frame encode(const Info &message);
 Frame encode_refs(const char *type, const Refs &refs);
 Frame encode_bye(std::string_view why);
 Frame encode_shutdown(std::uint64_t code);
+Frame encode_here(std::uint64_t task);
 
 Result<Welcome> decode_welcome(const Frame &frame);
 Result<WorkerCount> decode_worker_count(const Frame &frame);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/proto/link.h"
 
+#include "lib/base/net.h"
+
 namespace dtask::proto {
 
 Link::Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role role,
@@ -15,13 +17,15 @@ Link::Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role 
 
 std::unique_ptr<Link> Link::accept(ev::Loop &loop, Fd connection, const Token &token,
                                    Callbacks callbacks, std::int64_t deadline_ms) {
-    return std::unique_ptr<Link>(new Link(loop, std::move(connection), Acceptor(token),
+    Acceptor proof(token, local_port(connection.get()));
+    return std::unique_ptr<Link>(new Link(loop, std::move(connection), std::move(proof),
                                           Role::client, std::move(callbacks), deadline_ms));
 }
 
-std::unique_ptr<Link> Link::initiate(ev::Loop &loop, Fd connecting, const Token &token, Role role,
-                                     Callbacks callbacks, std::int64_t deadline_ms) {
-    std::unique_ptr<Link> link(new Link(loop, std::move(connecting), Initiator(token, role), role,
+std::unique_ptr<Link> Link::initiate(ev::Loop &loop, Fd connecting, std::uint16_t port,
+                                     const Token &token, Role role, Callbacks callbacks,
+                                     std::int64_t deadline_ms) {
+    std::unique_ptr<Link> link(new Link(loop, std::move(connecting), Initiator(token, role, port), role,
                                         std::move(callbacks), deadline_ms));
     link->stream_.write(std::string_view(std::get<Initiator>(link->proof_).hello()));
     return link;

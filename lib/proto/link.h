@@ -36,9 +36,9 @@ public:
     static std::unique_ptr<Link> accept(ev::Loop &loop, Fd connection, const Token &token,
                                         Callbacks callbacks,
                                         std::int64_t deadline_ms = proof_deadline_ms);
-    /// `connecting` as from ev::begin_connect.
-    static std::unique_ptr<Link> initiate(ev::Loop &loop, Fd connecting, const Token &token,
-                                          Role role, Callbacks callbacks,
+    /// `connecting` as from ev::begin_connect, to `port`.
+    static std::unique_ptr<Link> initiate(ev::Loop &loop, Fd connecting, std::uint16_t port,
+                                          const Token &token, Role role, Callbacks callbacks,
                                           std::int64_t deadline_ms = proof_deadline_ms);
 
     /// Queues a frame; dropped where the link is not open.

@@ -13,6 +13,7 @@ from struct import Struct
 from .errors import ConnectError, ProtocolError
 
 MAGIC = b"dtask-1\n"
+HELLO = Struct("<BH5x")  # role, dialled port
 CLIENT, WORKER, CONTROL, OBSERVER = 1, 2, 3, 4
 MAX_HEADER = 16 << 20  # bytes
 MAX_PAYLOAD = 256 << 20  # bytes
@@ -50,12 +51,15 @@ def mac(token, label, hello, nonce_a):
     return hmac.digest(token, label + hello + nonce_a, "sha256")
 
 
-def initiate(sock, token, role, nonce=None):
+def initiate(sock, token, role, nonce=None, port=None):
     """Handshake of the side that connected, within the socket's own time-out.
 
+    The port that was dialled is part of the proof, so that nobody can relay from another one.
     Raises ConnectError where the peer is no scheduler of this token, OSError from the socket.
     """
-    hello = MAGIC + bytes([role]) + bytes(7) + (nonce or os.urandom(32))
+    if port is None:
+        port = sock.getpeername()[1]
+    hello = MAGIC + HELLO.pack(role, port) + (nonce or os.urandom(32))
     sock.sendall(hello)
     answer = _receive(sock, 72)
     if len(answer) < 72:

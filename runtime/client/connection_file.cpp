@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lib/base/fd.h"
+#include "lib/base/net.h"
 #include "lib/json/json.h"
 #include "lib/model/pattern.h"
 
@@ -22,6 +23,7 @@ std::string connection_file_path(const model::LaunchSpec &spec) {
     values.job = spec.job;
     values.step = spec.step;
     values.node = spec.scheduler_node;
+    values.user = user_name();
     const auto &pattern = spec.options.scheduler_file;
     std::filesystem::path path = model::expand(pattern.empty() ? default_pattern : pattern, values);
     return (std::filesystem::path(spec.submit_dir) / path).string();
@@ -40,6 +42,14 @@ Result<void> write_connection_file(const std::string &path, const Connection &co
                     .set("token", connection.token.hex())
                     .set("node", connection.node)
                     .set("pid", static_cast<std::int64_t>(::getpid()));
+    if (!connection.dask.empty())
+        json = Json::object()
+                   .set("type", "Scheduler")
+                   .set("id", "Scheduler-" + connection.id)
+                   .set("address", connection.dask)
+                   .set("services", Json::object())
+                   .set("workers", Json::object())
+                   .set("dtask", json);
     return replace_file(path, json.indented() + "\n", 0600);
 }
 
@@ -48,6 +58,7 @@ Result<Connection> read_connection_file(const std::string &path) {
     if (!text) return fail_from(std::move(text));
     auto json = Json::parse(*text);
     if (!json) return fail_from(std::move(json), path);
+    if (auto inner = json->member("dtask")) json = inner;
     if (json->string_or("type", "") != "dtask") return fail(path + ": not a dtask scheduler file");
     auto token = json->string("token").and_then(
         [](const std::string &digits) { return proto::Token::from_hex(digits); });
@@ -55,10 +66,12 @@ Result<Connection> read_connection_file(const std::string &path) {
     auto address = json->string("address");
     if (!address) return fail_from(std::move(address), path);
     return Connection{json->string_or("id", ""), json->string_or("engine", ""), *address,
-                      json->string_or("node", ""), *token};
+                      json->string_or("node", ""), *token, ""};
 }
 
-void remove_connection_file(const std::string &path) {
+void remove_connection_file(const std::string &path, const proto::Token &token) {
+    auto present = read_connection_file(path);
+    if (!present || present->token.bytes() != token.bytes()) return;
     ::unlink(path.c_str());
     auto directory = std::filesystem::path(path).parent_path();
     if (directory.filename() == ".dtask") ::rmdir(directory.c_str());

@@ -2,7 +2,8 @@
 //
 // Connection file (doc/protocol.md §6): how someone outside of the step, as
 // `dtask status`, finds its scheduler. It holds the token, so its mode is 0600
-// and it appears whole.
+// and it appears whole. With the dask engine it is a scheduler file of Dask's
+// own format, which `Client(scheduler_file=...)` reads, with ours inside.
 #pragma once
 
 #include <string>
@@ -16,6 +17,7 @@ namespace dtask::client {
 struct Connection {
     std::string id, engine, address, node;
     proto::Token token;
+    std::string dask; ///< of the dask engine: address of Dask's scheduler
 };
 
 /// Where the step's file is: the option's pattern, or .dtask/%J.json, in the
@@ -25,7 +27,8 @@ std::string connection_file_path(const model::LaunchSpec &spec);
 /// Makes missing directories (0700) and writes the file.
 Result<void> write_connection_file(const std::string &path, const Connection &connection);
 Result<Connection> read_connection_file(const std::string &path);
-/// Removes it, and the directory .dtask where nothing else is in it.
-void remove_connection_file(const std::string &path);
+/// Removes it if it is of the cluster with this token, for another step may
+/// have taken the name, and the directory .dtask where nothing else is in it.
+void remove_connection_file(const std::string &path, const proto::Token &token);
 
 } // namespace dtask::client

@@ -39,7 +39,7 @@ void Dialer::attempt() {
     if (!fd) return next(fd.error().text());
     patience_.set(patience_ms);
     link_ = proto::Link::initiate(
-        loop_, std::move(*fd), token_, role_,
+        loop_, std::move(*fd), port_of(address()), token_, role_,
         {.on_open =
              [this](proto::Role) {
                  patience_.cancel();

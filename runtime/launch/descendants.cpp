@@ -33,6 +33,16 @@ std::vector<pid_t> children() {
 
 void adopt_orphans() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
 
+void kill_children_of(const std::string &name) {
+    std::string wanted = "DTASK_WORKER=" + name;
+    for (auto pid : children()) {
+        auto environment = read_file("/proc/" + std::to_string(pid) + "/environ");
+        if (!environment) continue;
+        for (auto entry : split(*environment, '\0'))
+            if (entry == wanted) ::kill(pid, SIGKILL);
+    }
+}
+
 void kill_descendants() {
     for (int round = 0; round < most_rounds; round++) {
         auto pids = children();

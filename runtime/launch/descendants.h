@@ -5,6 +5,8 @@
 // can be found and killed at the end.
 #pragma once
 
+#include <string>
+
 namespace dtask::launch {
 
 /// From now on orphans below this process become its children.
@@ -13,5 +15,9 @@ void adopt_orphans();
 /// Kills and reaps every child, and what becomes a child by that, until none
 /// is left.
 void kill_descendants();
+
+/// Kills the children, orphans of a worker that has ended among them, whose
+/// environment says that they are of worker `name`.
+void kill_children_of(const std::string &name);
 
 } // namespace dtask::launch

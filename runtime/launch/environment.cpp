@@ -36,28 +36,51 @@ Env client_environment(const Env &task, const model::LaunchSpec &spec, const Clu
     env.set("DTASK_NTHREADS", std::to_string(facts.nthreads));
     env.set("DTASK_MEMORY_LIMIT", std::to_string(facts.memory_limit));
     append_python_path(env, python_dir);
+    if (spec.options.engine == model::Engine::dask) {
+        env.set("DASK_SCHEDULER_ADDRESS", facts.address);
+        env.set("DTASK_INTERFACE_USED", model::value_of(spec.options, *model::find_key("interface")));
+        // Scripts written for dask_mpi find ours, whatever is installed.
+        auto present = env.get_or("PYTHONPATH", "");
+        env.set("PYTHONPATH", python_dir + "/dtask/_shims" + (present.empty() ? "" : ":" + present));
+    }
     return env;
 }
 
-Env service_environment(const Env &task, const model::LaunchSpec &spec) {
+Env dask_environment(const Env &task, const TlsFiles &files) {
+    Env env = task;
+    if (!env.get("DASK_LOGGING__DISTRIBUTED")) env.set("DASK_LOGGING__DISTRIBUTED", "warning");
+    if (files.authority.empty()) return env;
+    const std::string comm = "DASK_DISTRIBUTED__COMM__";
+    env.set(comm + "REQUIRE_ENCRYPTION", "True");
+    env.set(comm + "DEFAULT_SCHEME", "tls");
+    env.set(comm + "TLS__CA_FILE", files.authority);
+    for (auto role : {"SCHEDULER", "WORKER", "CLIENT"}) {
+        env.set(comm + "TLS__" + role + "__CERT", files.certificate);
+        env.set(comm + "TLS__" + role + "__KEY", files.key);
+    }
+    return env;
+}
+
+Env service_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
+                        const std::string &python_dir) {
     Env env = task;
     env.unset_prefix("PMI");
     env.set(handover_variable, model::to_text(spec));
+    env.set("DTASK_PYTHON", python);
+    append_python_path(env, python_dir);
     return env;
 }
 
 Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
                        const std::string &client_path, const std::string &scratch,
                        const std::string &python_dir) {
-    Env env = service_environment(task, spec);
-    env.set("DTASK_PYTHON", python);
+    Env env = service_environment(task, spec, python, python_dir);
     if (!client_path.empty()) env.set("DTASK_CLIENT_PATH", client_path);
     if (!scratch.empty()) env.set("DTASK_SCRATCH", scratch);
     auto threads = std::to_string(std::max(1u, spec.worker_cpus / spec.options.concurrency));
     for (auto name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
                       "NUMEXPR_NUM_THREADS"})
         if (!env.get(name)) env.set(name, threads);
-    append_python_path(env, python_dir);
     return env;
 }
 

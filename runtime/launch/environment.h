@@ -24,12 +24,22 @@ struct ClusterFacts {
 
 Env client_environment(const Env &task, const model::LaunchSpec &spec, const ClusterFacts &facts,
                        const std::string &python_dir);
-/// For the scheduler.
-Env service_environment(const Env &task, const model::LaunchSpec &spec);
+/// For the scheduler, and for what it starts in the dask engine.
+Env service_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
+                        const std::string &python_dir);
 /// For the worker and its executors; `scratch` may be empty.
 Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
                        const std::string &client_path, const std::string &scratch,
                        const std::string &python_dir);
+
+/// Files with a task's TLS credentials, for Dask.
+struct TlsFiles {
+    std::string authority, certificate, key;
+};
+
+/// What every Python process of a step of the dask engine sees beside: quiet
+/// logs, and TLS with `files` unless they are empty. What the user has set stays.
+Env dask_environment(const Env &task, const TlsFiles &files);
 
 /// The interpreter of the executors: DTASK_PYTHON, else the client's own where
 /// the client is Python, else python3.

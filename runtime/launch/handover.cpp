@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "lib/base/net.h"
 #include "lib/model/pattern.h"
 
 namespace dtask::launch {
@@ -19,7 +20,7 @@ Result<model::LaunchSpec> take_handover(Env &env) {
 Result<void> open_log(const model::LaunchSpec &spec, std::string who) {
     const auto &pattern = spec.options.log;
     if (pattern.empty()) return log::open(std::move(who), log::Level::warning, "");
-    model::PatternValues values{spec.job, spec.step, spec.rank, spec.node, ""};
+    model::PatternValues values{spec.job, spec.step, spec.rank, spec.node, user_name()};
     auto path = std::filesystem::path(spec.submit_dir) / model::expand(pattern, values);
     auto opened = log::open(std::move(who), log::Level::info, path.string());
     if (!opened) return fail_from(std::move(opened), "--dtask-log=" + pattern);

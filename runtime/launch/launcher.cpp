@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "lib/base/exit_codes.h"
+#include "lib/base/fd.h"
 #include "lib/base/log.h"
 #include "lib/base/spawn.h"
+#include "lib/tls/credentials.h"
 #include "runtime/client/connection_file.h"
 #include "runtime/launch/descendants.h"
 #include "runtime/launch/handover.h"
@@ -23,6 +25,7 @@ namespace {
 
 constexpr std::int64_t goodbye_ms = 2'000;       // for scheduler and worker to end by themselves
 constexpr std::int64_t client_grace_ms = 1'000;  // between SIGTERM and SIGKILL of a client
+constexpr unsigned most_redials = 20;            // of a worker whose connection breaks
 constexpr std::int64_t restart_pause_ms = 100;   // doubled with each restart
 
 bool local(const model::LaunchSpec &spec) { return spec.job == 0; }
@@ -57,22 +60,31 @@ int Launcher::run() {
     }
     loop_.run();
     kill_descendants();
-    if (role_.scheduler) client::remove_connection_file(client::connection_file_path(spec_));
+    if (role_.scheduler)
+        client::remove_connection_file(client::connection_file_path(spec_), token_);
     scratch_ = Scratch();
     return code_;
 }
 
 Result<void> Launcher::begin() {
     adopt_orphans();
+    bool dask = spec_.options.engine == model::Engine::dask;
+    Result<void> ready;
+    if (role_.worker || dask) {
+        auto scratch = make_scratch();
+        if (scratch)
+            scratch_ = std::move(*scratch);
+        else
+            ready = fail_from(std::move(scratch));
+        if (ready && dask) ready = prepare_dask();
+    }
+    if (!ready && role_.client) return ready;
     if (role_.scheduler) start_scheduler();
     if (role_.worker && phase_ != Phase::ending) {
-        auto scratch = make_scratch();
-        if (scratch) {
-            scratch_ = std::move(*scratch);
+        if (ready)
             start_worker();
-        } else {
-            tell_unfit(scratch.error().text());
-        }
+        else
+            tell_unfit(ready.error().text());
     }
     if (role_.client && phase_ != Phase::ending) {
         start_deadline_.set(std::int64_t{spec_.options.timeout_s} * 1000);
@@ -95,7 +107,8 @@ Result<pid_t> Launcher::start_service(const char *what, const Env &env,
 }
 
 void Launcher::start_scheduler() {
-    auto pid = start_service("scheduler", service_environment(env_, spec_), cpus_.services);
+    auto env = service_environment(env_, spec_, executor_python(env_, command_), python_dir_);
+    auto pid = start_service("scheduler", env, cpus_.services);
     if (!pid) return on_cluster_lost(pid.error().text());
     scheduler_ = *pid;
 }
@@ -105,7 +118,8 @@ void Launcher::start_worker() {
     auto env = worker_environment(env_, spec_, executor_python(env_, command_),
                                   script_directory(command_, arguments_), scratch_.path(),
                                   python_dir_);
-    if (worker_restarts_ > 0) env.set(restart_variable, std::to_string(worker_restarts_));
+    auto starts = worker_restarts_ + worker_redials_;
+    if (starts > 0) env.set(restart_variable, std::to_string(starts));
     auto pid = start_service("worker", env, cpus_.worker);
     if (!pid) return tell_unfit(pid.error().text());
     worker_ = *pid;
@@ -117,6 +131,26 @@ Result<Scratch> Launcher::make_scratch() const {
     return Scratch::make(base, cluster_id(spec_), spec_.rank);
 }
 
+// Credentials of this task's own, signed by the authority that all tasks
+// derive from the token; see lib/tls.
+Result<void> Launcher::prepare_dask() {
+    TlsFiles files;
+    if (spec_.options.tls) {
+        const auto &seed = token_.bytes();
+        auto made = tls::make_credentials({reinterpret_cast<const char *>(seed.data()), seed.size()},
+                                          spec_.node + "." + std::to_string(spec_.rank));
+        if (!made) return fail_from(std::move(made));
+        files = {scratch_.path() + "/authority.pem", scratch_.path() + "/certificate.pem",
+                 scratch_.path() + "/key.pem"};
+        for (auto [path, text] : {std::pair{files.authority, made->authority},
+                                  {files.certificate, made->certificate},
+                                  {files.key, made->key}})
+            if (auto done = replace_file(path, text, 0600); !done) return done;
+    }
+    env_ = dask_environment(env_, files);
+    return {};
+}
+
 void Launcher::dial() {
     auto candidates = scheduler_candidates(spec_);
     if (!candidates) return on_cluster_lost(candidates.error().text());
@@ -124,7 +158,11 @@ void Launcher::dial() {
         loop_, token_, proto::Role::control, std::move(*candidates),
         std::int64_t{spec_.options.timeout_s} * 1000,
         client::Dialer::Callbacks{
-            .on_connected = [this] { dialer_->send(proto::make_frame("attach")); },
+            .on_connected =
+                [this] {
+                    dialer_->send(proto::make_frame("attach"));
+                    if (unfit_) dialer_->send(proto::encode(*unfit_));
+                },
             .on_frame = [this](proto::Frame frame) { on_frame(std::move(frame)); },
             .on_lost =
                 [this](const std::string &why) {
@@ -208,7 +246,10 @@ void Launcher::start_client(const proto::Info &info) {
     facts.workers = info.expected;
     facts.nthreads = spec_.cpus_per_task;
     for (const auto &worker : info.workers)
-        facts.memory_limit = std::max(facts.memory_limit, worker.about.memory_limit);
+        if (worker.about.nthreads > 0) // packed's task 0 has a smaller one
+            facts.memory_limit =
+                std::max(facts.memory_limit, worker.about.memory_limit * spec_.cpus_per_task /
+                                                 worker.about.nthreads);
 
     auto env = client_environment(env_, spec_, facts, python_dir_);
     auto program = find_program(command_, env.get_or("PATH", ""));
@@ -243,6 +284,8 @@ void Launcher::on_children() {
             on_worker_exit(status);
         else if (pid == client_)
             on_client_exit(status);
+        else if (pid == waker_)
+            waker_ = 0;
     }
     if (phase_ == Phase::ending) over_if_alone();
 }
@@ -262,6 +305,7 @@ void Launcher::on_scheduler_exit(int status) {
 
 void Launcher::on_worker_exit(int status) {
     worker_ = 0;
+    kill_children_of(spec_.node + "." + std::to_string(spec_.rank));
     int code = shell_code(status);
     bool alone = !role_.scheduler && !role_.client;
     if (phase_ == Phase::ending) return;
@@ -273,17 +317,20 @@ void Launcher::on_worker_exit(int status) {
         if (alone) end(0);
         return;
     }
-    if (code == exit_code::usage) return tell_unfit("its worker could not start");
-    if (code == exit_code::cluster_lost && worker_restarts_ > 0) {
-        // It has come back once and there is no scheduler any more.
-        if (alone) end(exit_code::cluster_lost);
+    if (code == exit_code::unfit || code == exit_code::no_scheduler) {
+        if (alone) end(code == exit_code::unfit ? 0 : exit_code::cluster_lost);
         return;
     }
+    if (code == exit_code::cluster_lost && worker_redials_ < most_redials) {
+        // Its connection broke. If the scheduler lives it is found again at once.
+        worker_redials_++;
+        return start_worker();
+    }
+    if (code == exit_code::usage) return tell_unfit("its worker could not start");
     if (worker_restarts_ >= spec_.options.restarts)
         return tell_unfit("its worker ended with " + describe_status(status) + " and was restarted " +
                           std::to_string(worker_restarts_) + " times already (--dtask-restarts)");
-    if (code != exit_code::cluster_lost)
-        log::warning("the worker ended with " + describe_status(status) + "; it is restarted");
+    log::warning("the worker ended with " + describe_status(status) + "; it is restarted");
     worker_restart_.set(restart_pause_ms << std::min(worker_restarts_, 10u));
     worker_restarts_++;
 }
@@ -320,10 +367,8 @@ void Launcher::on_cluster_lost(const std::string &why) {
 void Launcher::tell_unfit(const std::string &why) {
     proto::Unfit unfit{spec_.node, why, spec_.rank};
     if (role_.client) {
-        if (dialer_ && dialer_->connected())
-            dialer_->send(proto::encode(unfit));
-        else
-            log::error(why);
+        unfit_ = unfit; // told when connected, if it is not yet
+        if (dialer_ && dialer_->connected()) dialer_->send(proto::encode(unfit));
         return;
     }
     auto candidates = scheduler_candidates(spec_);
@@ -353,10 +398,7 @@ void Launcher::wake_other_tasks() {
     spec.argv = {"scancel", "--quiet", "--signal=INT", cluster_id(spec_)};
     spec.env = env_;
     spec.null_stdin = true;
-    auto pid = spawn(spec);
-    if (!pid) return;
-    while (::waitpid(*pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    if (auto pid = spawn(spec)) waker_ = *pid; // end() gives it time
 }
 
 void Launcher::end(int code) {
@@ -379,13 +421,18 @@ void Launcher::end(int code) {
 // another task, once it has heard of the end.
 void Launcher::over_if_alone() {
     bool telling = role_.client && !role_.scheduler && dialer_ && dialer_->connected();
-    if (scheduler_ == 0 && worker_ == 0 && client_ == 0 && !telling) loop_.stop();
+    bool alone = scheduler_ == 0 && worker_ == 0 && client_ == 0 && waker_ == 0;
+    if (alone && !telling) loop_.stop();
 }
 
+// The scheduler may stay until slow tasks have heard of the end, but no longer
+// than start-up may take: it bounds itself, and is killed if it does not.
 void Launcher::kill_stragglers() {
-    for (pid_t pid : {client_, worker_, scheduler_})
+    for (pid_t pid : {client_, worker_, waker_})
         if (pid > 0) ::kill(pid, SIGKILL);
-    loop_.stop(); // kill_descendants() reaps them
+    if (scheduler_ == 0 || lingered_) return loop_.stop(); // kill_descendants() reaps them
+    lingered_ = true;
+    end_deadline_.set(std::int64_t{spec_.options.timeout_s} * 1000 + goodbye_ms);
 }
 
 int main(Env env, const std::string &self, std::vector<std::string> arguments) {

@@ -57,6 +57,7 @@ private:
     void start_scheduler();
     void start_worker();
     Result<Scratch> make_scratch() const;
+    Result<void> prepare_dask();
     void dial();
     void start_client(const proto::Info &info);
     std::uint64_t wanted_workers() const;
@@ -94,7 +95,10 @@ private:
     Phase phase_ = Phase::starting;
     int code_ = 0;
     pid_t scheduler_ = 0, worker_ = 0, client_ = 0; ///< 0: not running
-    unsigned worker_restarts_ = 0;
+    pid_t waker_ = 0; ///< scancel, for tasks that look for a scheduler
+    unsigned worker_restarts_ = 0, worker_redials_ = 0;
+    std::optional<proto::Unfit> unfit_; ///< of the client's task: why it has no worker
+    bool lingered_ = false;             ///< the scheduler was given more time to end
     bool terminated_ = false;    ///< SIGTERM has come: nothing is started any more
     bool info_asked_ = false;
     bool timed_out_ = false;

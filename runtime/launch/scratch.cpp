@@ -9,36 +9,43 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/strings.h"
+
 namespace dtask::launch {
 
 namespace {
 
 constexpr std::string_view prefix = "dtask-";
-constexpr int most_attempts = 20;
+constexpr const char *marker = "/.dtask-scratch"; // what makes a directory one of ours
+constexpr std::size_t random_letters = 6;         // of mkdtemp
 
-Result<Fd> locked(const std::string &directory, int wait) {
-    auto fd = open_file(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (!fd) return fd;
-    if (::flock(fd->get(), LOCK_EX | wait) < 0) return fail_errno(directory);
-    return fd;
+bool is_number(std::string_view text) { return parse_uint(text).has_value(); }
+
+// dtask-JOB.STEP-RANK-XXXXXX
+bool is_scratch_name(std::string_view name) {
+    if (!name.starts_with(prefix)) return false;
+    auto parts = split(name.substr(prefix.size()), '-');
+    if (parts.size() != 3 || parts[2].size() != random_letters || !is_number(parts[1])) return false;
+    auto cluster = split(parts[0], '.');
+    return cluster.size() == 2 && is_number(cluster[0]) && is_number(cluster[1]);
 }
 
-// Is it by name (dtask-JOB.STEP-RANK-XXXXXX), mode and owner one of ours?
-bool is_scratch(const std::filesystem::path &path) {
-    auto name = path.filename().string();
-    if (!name.starts_with(prefix) || name.find('.') == std::string::npos) return false;
+bool is_private(const std::filesystem::path &path) {
     struct stat about{};
     if (::lstat(path.c_str(), &about) < 0 || !S_ISDIR(about.st_mode)) return false;
     return about.st_uid == ::geteuid() && (about.st_mode & 0777) == 0700;
 }
 
-// The lock is kept until the directory is gone: its maker may be waiting for it.
+// Removes directories whose maker has died. One without its marker yet, or on
+// a file system without locks, stays.
 void sweep(const std::filesystem::path &base) {
     std::error_code ignored;
     for (const auto &entry : std::filesystem::directory_iterator(base, ignored)) {
-        if (!is_scratch(entry.path())) continue;
-        if (auto lock = locked(entry.path().string(), LOCK_NB))
-            std::filesystem::remove_all(entry.path(), ignored);
+        const auto &path = entry.path();
+        if (!is_scratch_name(path.filename().string()) || !is_private(path)) continue;
+        auto lock = open_file(path.string() + marker, O_RDWR | O_NOFOLLOW);
+        if (!lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) < 0) continue;
+        std::filesystem::remove_all(path, ignored);
     }
 }
 
@@ -46,20 +53,23 @@ void sweep(const std::filesystem::path &base) {
 
 Result<Scratch> Scratch::make(const std::string &base, const std::string &cluster, unsigned rank) {
     sweep(base);
-    // Between the making and the lock somebody else's sweep may take it away: once more then.
-    for (int attempt = 0; attempt < most_attempts; attempt++) {
-        std::string path = base + "/" + std::string(prefix) + cluster + "-" +
-                           std::to_string(rank) + "-XXXXXX";
-        if (!::mkdtemp(path.data()))
-            return fail_errno("--dtask-scratch=" + base + ": no directory can be made in it");
-        auto lock = locked(path, 0);
-        if (!lock || ::access(path.c_str(), F_OK) != 0) continue;
-        Scratch scratch;
-        scratch.path_ = std::move(path);
-        scratch.lock_ = std::move(*lock);
-        return scratch;
+    Scratch scratch;
+    scratch.path_ = base + "/" + std::string(prefix) + cluster + "-" + std::to_string(rank) +
+                    "-" + std::string(random_letters, 'X');
+    if (!::mkdtemp(scratch.path_.data())) {
+        scratch.path_.clear();
+        return fail_errno("--dtask-scratch=" + base + ": no directory can be made in it");
     }
-    return fail("--dtask-scratch=" + base + ": what is made in it vanishes");
+    // The marker is locked before it has its name: no sweep can come between.
+    std::string unnamed = scratch.path_ + marker + ".new";
+    auto lock = open_file(unnamed, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (!lock) return fail_from(std::move(lock), "--dtask-scratch=" + base);
+    // Where the file system has no locks nothing is swept either.
+    (void)::flock(lock->get(), LOCK_EX | LOCK_NB);
+    if (::rename(unnamed.c_str(), (scratch.path_ + marker).c_str()) < 0)
+        return fail_errno("--dtask-scratch=" + base);
+    scratch.lock_ = std::move(*lock);
+    return scratch;
 }
 
 Scratch::~Scratch() {

@@ -61,7 +61,7 @@ struct Task {
     std::uint32_t retries = 0; ///< left, for raised exceptions
     std::uint32_t tries = 0;   ///< executions begun that were lost
     bool assigned = false;
-    bool retracting = false; ///< the worker was asked to give it back
+    bool asked = false;      ///< its worker was asked to give it back, and may have refused
     InstanceId instance;     ///< of the last dispatch
     WorkerId worker;         ///< where assigned
 };
@@ -69,7 +69,8 @@ struct Task {
 struct Worker {
     proto::Register about;
     std::deque<TaskId> assigned; ///< in the order of dispatch, which it also runs them in
-    std::uint64_t retracting = 0;
+    std::uint64_t asked = 0;    ///< of them, asked back; those it has begun stay
+    bool answering = false;     ///< it has not answered yet
     std::uint64_t memory = 0;
     std::uint64_t done = 0;
     std::int64_t heard_us = 0;
@@ -78,8 +79,7 @@ struct Worker {
 
 struct Client {
     std::unordered_map<std::uint64_t, FunctionId> functions; ///< by the client's number
-    std::unordered_map<std::uint64_t, TaskId> tasks;
-    std::uint64_t next_key = 0; ///< keys rise, so that none is used twice
+    std::unordered_map<std::uint64_t, TaskId> tasks; ///< by the client's number; those without an outcome
 };
 
 struct Core {
@@ -97,8 +97,9 @@ struct Core {
     std::uint64_t ready_count = 0; ///< of live ones
     std::set<std::pair<std::uint64_t, WorkerId>> idle_order; ///< (load, worker)
     std::map<std::uint64_t, proto::Unfit> unfit;             ///< by Slurm task id
+    std::set<std::uint64_t> seen; ///< Slurm tasks whose worker has come, or told that it will not
 
-    std::uint64_t retracts = 0; ///< tasks asked back, over all workers, not answered yet
+    std::uint64_t answering = 0; ///< workers that were asked and have not answered yet
     std::uint64_t done = 0, failed = 0;
     std::uint64_t last_id = 0; ///< tasks, functions, workers and clients share one count
 };

@@ -31,7 +31,7 @@ std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle)
 }
 
 std::uint64_t surplus(const Worker &worker) {
-    std::uint64_t busy = worker.about.concurrency + worker.retracting;
+    std::uint64_t busy = worker.about.concurrency + worker.asked;
     return worker.assigned.size() > busy ? worker.assigned.size() - busy : 0;
 }
 

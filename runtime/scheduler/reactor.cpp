@@ -44,7 +44,7 @@ private:
 };
 
 void make_ready(Core &core, TaskId id, Task &task, bool first) {
-    task.assigned = task.retracting = false;
+    task.assigned = task.asked = false;
     auto &queue = core.ready[task.priority];
     if (first)
         queue.push_front(id);
@@ -54,12 +54,10 @@ void make_ready(Core &core, TaskId id, Task &task, bool first) {
 }
 
 // Workers report in about the order of dispatch, so this looks at few.
-void unassign(Core &core, Worker &worker, TaskId id, Task &task) {
+void unassign(Worker &worker, TaskId id, Task &task) {
     auto found = std::find(worker.assigned.begin(), worker.assigned.end(), id);
     if (found != worker.assigned.end()) worker.assigned.erase(found);
-    if (!std::exchange(task.retracting, false)) return;
-    worker.retracting--;
-    core.retracts--;
+    if (std::exchange(task.asked, false)) worker.asked--;
 }
 
 void drop_function_if_unused(Reactor r, FunctionId id) {
@@ -98,7 +96,7 @@ void take_from_worker(Reactor r, TaskId id, Task &task) {
     auto worker = r.core.workers.find(task.worker);
     if (!task.assigned || worker == r.core.workers.end()) return;
     LoadChange change(r.core, worker->first, worker->second);
-    unassign(r.core, worker->second, id, task);
+    unassign(worker->second, id, task);
 }
 
 // Nobody wants the task any more.
@@ -186,19 +184,20 @@ bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
 // of what it has not begun. It says which it gives back; the rest it finishes
 // itself.
 void rebalance(Reactor r) {
-    if (r.core.idle_order.empty() || r.core.ready_count > 0 || r.core.retracts > 0) return;
+    if (r.core.idle_order.empty() || r.core.ready_count > 0 || r.core.answering > 0) return;
     const auto &[load, idle] = *r.core.idle_order.begin();
     if (load >= r.core.workers.at(idle).about.concurrency) return;
     auto donor = placement::donor(r.core);
     if (!donor) return;
     Worker &worker = r.core.workers.at(*donor);
     std::uint64_t wanted = (placement::surplus(worker) + 1) / 2;
+    worker.answering = true;
+    r.core.answering++;
     for (auto it = worker.assigned.rbegin(); it != worker.assigned.rend() && wanted > 0; ++it) {
         Task &task = r.core.tasks.at(*it);
-        if (task.retracting) continue;
-        task.retracting = true;
-        worker.retracting++;
-        r.core.retracts++;
+        if (task.asked) continue;
+        task.asked = true;
+        worker.asked++;
         wanted--;
         r.comm.retract(*donor, *it, task.instance);
     }
@@ -271,9 +270,8 @@ Result<void> on_submit(Reactor r, ClientId id, const proto::Submit &submit) {
         if (submit.len[n] > proto::max_value)
             return fail("the arguments of task " + std::to_string(key) + " have more than " +
                         format_size(proto::max_value));
-        if (key < client.next_key)
-            return fail("task " + std::to_string(key) + " was submitted before, or out of order");
-        client.next_key = key + 1;
+        if (client.tasks.contains(key))
+            return fail("task " + std::to_string(key) + " was submitted before");
         auto task_id = fresh<TaskTag>(r.core);
         Task task;
         task.client = id;
@@ -310,6 +308,7 @@ WorkerId on_new_worker(Reactor r, proto::Register about) {
     auto id = fresh<WorkerTag>(r.core);
     auto &worker = r.core.workers[id];
     r.core.unfit.erase(about.task);
+    r.core.seen.insert(about.task);
     worker.about = std::move(about);
     worker.heard_us = r.clock.now_us();
     enter_idle_order(r.core, id, worker);
@@ -324,7 +323,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     // Its key there is the load before the move.
     if (worker.in_idle_order) r.core.idle_order.erase({worker.assigned.size(), id});
     r.core.workers.erase(found);
-    r.core.retracts -= worker.retracting;
+    if (worker.answering) r.core.answering--;
     for (auto &[number, function] : r.core.functions) function.holders.erase(id);
 
     // It runs in the order of dispatch: only the first ones can have begun.
@@ -351,6 +350,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
 }
 
 void on_unfit(Reactor r, proto::Unfit unfit) {
+    r.core.seen.insert(unfit.task);
     r.core.unfit.insert_or_assign(unfit.task, std::move(unfit));
     r.comm.workers_changed(worker_count(r.core));
 }
@@ -365,7 +365,7 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
         TaskId task_id{done.k[n]};
         Task *task = reported(r.core, id, task_id, InstanceId{done.i[n]});
         if (!task) continue;
-        unassign(r.core, worker, task_id, *task);
+        unassign(worker, task_id, *task);
         worker.done++;
         learn_run_time(r.core, task->function, done.us[n]);
         if (done.raised[n] && task->retries > 0) {
@@ -397,7 +397,7 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
     if (!task) return {};
     {
         LoadChange change(r.core, id, worker);
-        unassign(r.core, worker, task_id, *task);
+        unassign(worker, task_id, *task);
     }
     failure.worker = worker.about.name;
     failure.node = worker.about.node;
@@ -416,17 +416,16 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
 
 void on_retracted(Reactor r, WorkerId id, const proto::Refs &refs) {
     auto &worker = r.core.workers.at(id);
+    if (std::exchange(worker.answering, false)) r.core.answering--;
     LoadChange change(r.core, id, worker);
     for (std::size_t n = 0; n < refs.k.size(); n++) {
         TaskId task_id{refs.k[n]};
         Task *task = reported(r.core, id, task_id, InstanceId{refs.i[n]});
         if (!task) continue;
-        unassign(r.core, worker, task_id, *task);
+        unassign(worker, task_id, *task);
         make_ready(r.core, task_id, *task, true);
     }
-    // The others that it was asked for it has begun, and may be running for long.
-    for (auto task_id : worker.assigned) r.core.tasks.at(task_id).retracting = false;
-    r.core.retracts -= std::exchange(worker.retracting, 0);
+    // The others that it was asked for have begun: they are not asked for again.
 }
 
 void on_stat(Reactor r, WorkerId id, std::uint64_t memory) {

@@ -2,6 +2,7 @@
 #include "runtime/scheduler/scheduler.h"
 
 #include <csignal>
+#include <iostream>
 
 #include <sys/resource.h>
 
@@ -11,6 +12,7 @@
 #include "lib/model/ports.h"
 #include "lib/model/slots.h"
 #include "runtime/client/connection_file.h"
+#include "runtime/dask/scheduler.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/place.h"
 #include "runtime/scheduler/server.h"
@@ -34,7 +36,7 @@ void ignore_signals() {
         ::signal(number, SIG_IGN);
 }
 
-Result<int> serve(const model::LaunchSpec &spec) {
+Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     auto token = proto::Token::from_hex(spec.token);
     if (!token) return fail_from(std::move(token));
     auto plan = model::plan(spec.options.slots, spec.ntasks, spec.cpus_per_task);
@@ -56,16 +58,37 @@ Result<int> serve(const model::LaunchSpec &spec) {
         model::candidate_ports(spec.job, spec.step, spec.first_port, spec.last_port));
     if (!port) return fail_from(std::move(port));
     std::string address = join_address(*host, *port);
-    server.set_address(address);
-
+    client::Connection connection{settings.id, settings.engine, address, spec.node, *token, ""};
     auto path = client::connection_file_path(spec);
-    auto written = client::write_connection_file(
-        path, {settings.id, settings.engine, address, spec.node, *token});
-    // Only outsiders need the file: the step works without it.
-    if (!written) log::warning("scheduler file: " + written.error().text());
-    log::info("serving at " + address);
+    bool written = false;
+    // Serving: from now on whoever comes is told where.
+    auto announce = [&](const dask::Serving &dask) {
+        connection.dask = dask.address;
+        auto done = client::write_connection_file(path, connection);
+        // Only outsiders need the file: the step works without it.
+        if (!done) log::warning("scheduler file: " + done.error().text());
+        written = done.has_value();
+        if (!dask.dashboard.empty()) std::cerr << "dtask: dashboard: " << dask.dashboard << '\n';
+        server.set_address(dask.address.empty() ? address : dask.address);
+        log::info("serving at " + address);
+    };
+    std::unique_ptr<dask::Scheduler> dask_scheduler;
+    if (spec.options.engine == model::Engine::dask) {
+        auto started = dask::Scheduler::start(
+            loop, spec, *host, env,
+            {.on_serving = announce,
+             .on_lost = [&](const std::string &why) {
+                 log::error(why);
+                 server.end(exit_code::cluster_lost, why);
+             }});
+        if (!started) return fail_from(std::move(started));
+        dask_scheduler = std::move(*started);
+        server.on_ending([&] { dask_scheduler->quiet(); });
+    } else {
+        announce({});
+    }
     int code = server.run();
-    if (written) client::remove_connection_file(path);
+    if (written) client::remove_connection_file(path, *token);
     return code;
 }
 
@@ -78,7 +101,7 @@ int main(Env env) {
     if (spec) {
         if (auto opened = launch::open_log(*spec, "scheduler"); !opened) spec = fail_from(std::move(opened));
     }
-    Result<int> code = spec ? serve(*spec) : fail_from(std::move(spec));
+    Result<int> code = spec ? serve(*spec, env) : fail_from(std::move(spec));
     if (code) return *code;
     log::error(code.error().text());
     return exit_code::usage;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/scheduler/server.h"
 
+#include <algorithm>
+
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
 
@@ -22,13 +24,18 @@ Server::Server(ev::Loop &loop, const proto::Token &token, Settings settings,
                            log::error("the task with the client has not come up in time");
                            end(exit_code::start_timeout, "start-up timed out");
                        }),
-      end_deadline_(loop, [this] { loop_.stop(); }), tick_(loop, tick_ms, [this] {
+      end_deadline_(loop,
+                    [this] {
+                        while (!peers_.empty()) leave(peers_.begin()->first, "the step has ended");
+                    }),
+      linger_deadline_(loop, [this] { loop_.stop(); }), tick_(loop, tick_ms, [this] {
           on_tick(reactor());
           end_turn_soon();
       }) {
     core_.settings = std::move(settings);
     core_.started_us = clock_.now_us();
     attach_deadline_.set(attach_timeout_ms);
+    start_timeout_us_ = attach_timeout_ms * 1000;
 }
 
 Server::~Server() = default;
@@ -58,8 +65,10 @@ int Server::run() {
 }
 
 void Server::on_accept(Fd connection, std::string address) {
-    if (exit_code_) return;
-    if (unproven_.size() >= most_unproven) leave(unproven_.front(), "too many strangers");
+    if (unproven_.size() >= most_unproven) {
+        refused_++;
+        leave(unproven_.front(), "too many strangers");
+    }
     ConnectionId id{++last_connection_};
     Peer &peer = peers_[id];
     peer.address = std::move(address);
@@ -82,7 +91,18 @@ void Server::on_open(ConnectionId id, proto::Role role) {
         peer.client = on_new_client(reactor());
         client_peers_.emplace(*peer.client, id);
     }
+    if (!core_.settings.address.empty()) greet(peer);
+}
+
+void Server::set_address(std::string address) {
+    core_.settings.address = std::move(address);
+    for (auto &[id, peer] : peers_)
+        if (peer.role) greet(peer);
+}
+
+void Server::greet(Peer &peer) {
     peer.outbox->frame(proto::encode(welcome()));
+    if (peer.attached) peer.outbox->frame(proto::encode(worker_count(core_)));
 }
 
 void Server::on_closed(ConnectionId id, bool proven, const std::string &why) {
@@ -174,6 +194,13 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         worker_peers_.emplace(*peer.worker, id);
         return {};
     }
+    if (type == "here") {
+        auto task = frame.header.natural("task");
+        if (!task) return fail_from(std::move(task), type);
+        core_.seen.insert(*task);
+        if (exit_code_) peer.outbox->frame(proto::encode_bye("the step has ended"));
+        return {};
+    }
     if (type == "unfit") {
         auto unfit = proto::decode_unfit(frame);
         if (!unfit) return fail_from(std::move(unfit), type);
@@ -211,7 +238,8 @@ Result<void> Server::on_control_frame(ConnectionId id, Peer &peer, const proto::
     if (type == "attach") {
         peer.attached = true;
         attach_deadline_.cancel();
-        peer.outbox->frame(proto::encode(worker_count(core_)));
+        if (!core_.settings.address.empty())
+            peer.outbox->frame(proto::encode(worker_count(core_)));
         return {};
     }
     if (type == "unfit") {
@@ -232,8 +260,9 @@ Result<void> Server::on_control_frame(ConnectionId id, Peer &peer, const proto::
 // A task of the step that cannot serve. It waits for us to close, unless it is
 // the client's launcher, whose connection goes on.
 void Server::on_unfit_peer(ConnectionId id, proto::Unfit unfit) {
-    log::error("task " + std::to_string(unfit.task) + " on " + unfit.node +
-               " cannot serve: " + unfit.message);
+    if (!core_.unfit.contains(unfit.task) && !exit_code_)
+        log::error("task " + std::to_string(unfit.task) + " on " + unfit.node +
+                   " cannot serve: " + unfit.message);
     bool stays = peers_.at(id).attached;
     if (!stays) leave(id, "unfit");
     on_unfit(reactor(), std::move(unfit));
@@ -243,11 +272,13 @@ void Server::end(int code, const std::string &why) {
     if (exit_code_) return;
     exit_code_ = code;
     attach_deadline_.cancel();
+    if (on_ending_) on_ending_();
     for (auto &[id, peer] : peers_)
         if (peer.role) peer.outbox->frame(proto::encode_bye(why));
-    listeners_.clear();
     while (!unproven_.empty()) leave(unproven_.front(), why);
     end_deadline_.set(goodbye_ms);
+    auto left_us = core_.started_us + start_timeout_us_ - clock_.now_us();
+    linger_deadline_.set(std::max(goodbye_ms, left_us / 1000));
     end_turn_soon();
 }
 
@@ -266,7 +297,8 @@ void Server::end_turn() {
         found->second.outbox->flush();
     }
     dead_.clear();
-    if (exit_code_ && peers_.empty()) loop_.stop();
+    if (exit_code_ && peers_.empty() && core_.seen.size() >= core_.settings.expected)
+        loop_.stop();
 }
 
 Outbox *Server::outbox(ConnectionId id) {
@@ -351,7 +383,8 @@ void Server::failed(ClientId to, proto::Failure failure) {
 
 void Server::workers_changed(proto::WorkerCount count) {
     for (auto &[id, peer] : peers_)
-        if (peer.client || peer.attached) peer.outbox->frame(proto::encode(count));
+        if ((peer.client || peer.attached) && !core_.settings.address.empty())
+            peer.outbox->frame(proto::encode(count));
 }
 
 } // namespace dtask::scheduler

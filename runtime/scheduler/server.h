@@ -8,8 +8,10 @@
 //      └──none within the start-up time───────────────────────────────▲
 //                            └──that launcher is lost─────────────────┘
 //
-// Ending: every peer is told `bye`; once all have closed, or after a second,
-// the loop stops with the exit code of run().
+// Ending: every peer is told `bye` and has a second to close. The loop stops,
+// with the exit code of run(), once all are gone and every task with a worker
+// has been seen: one that is slow to start is told too, instead of looking for
+// a scheduler that has ended. The start-up time bounds that.
 //
 // A turn: all frames that have arrived are given to the reactor, then one
 // dispatch, then each peer's outbox is sent (end_turn). Peers that are to be
@@ -41,11 +43,16 @@ public:
     /// Takes the first of `ports` that is free at `host` (empty: all
     /// addresses); the port.
     Result<std::uint16_t> listen(const std::string &host, const std::vector<std::uint16_t> &ports);
-    /// Told to peers; known only once listen() has a port.
-    void set_address(std::string address) { core_.settings.address = std::move(address); }
+    /// Where the step's tasks are served: told to peers in their greeting, for
+    /// which they wait until it is known.
+    void set_address(std::string address);
 
     /// Serves until the step ends; 0, or why not as an exit code.
     int run();
+    /// Ends the step; the first call decides the exit code.
+    void end(int code, const std::string &why);
+    /// Called once when the end begins, before anybody is told.
+    void on_ending(std::function<void()> callback) { on_ending_ = std::move(callback); }
 
 private:
     struct Peer {
@@ -83,7 +90,7 @@ private:
     void leave(ConnectionId id, const std::string &why);
     void end_turn_soon();
     void end_turn();
-    void end(int code, const std::string &why);
+    void greet(Peer &peer);
     Outbox *outbox(ConnectionId id);
     Outbox *outbox(WorkerId id);
     Outbox *outbox(ClientId id);
@@ -103,7 +110,9 @@ private:
     bool turn_pending_ = false;
     std::uint64_t last_connection_ = 0, refused_ = 0;
     std::optional<int> exit_code_; ///< set once ending
-    ev::Timer attach_deadline_, end_deadline_;
+    std::function<void()> on_ending_;
+    std::int64_t start_timeout_us_ = 0;
+    ev::Timer attach_deadline_, end_deadline_, linger_deadline_;
     ev::Ticker tick_;
 };
 

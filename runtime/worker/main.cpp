@@ -8,6 +8,7 @@
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
+#include "runtime/dask/worker.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/place.h"
 #include "runtime/worker/worker.h"
@@ -65,6 +66,7 @@ Result<int> work(Env env) {
     if (auto opened = launch::open_log(*spec, name); !opened) return fail_from(std::move(opened));
     auto token = proto::Token::from_hex(spec->token);
     if (!token) return fail_from(std::move(token));
+    Env task = env; // Dask's worker wants it as it is
     auto settings = settings_for(*spec, std::move(env));
     if (!settings) return fail_from(std::move(settings));
 
@@ -77,6 +79,12 @@ Result<int> work(Env env) {
     settings->about.memory_limit = memory.limit();
 
     ev::Loop loop;
+    if (spec->options.engine == model::Engine::dask) {
+        dask::Worker worker(loop, *token, *spec, settings->about, settings->candidates,
+                            settings->door_host, settings->dial_timeout_ms, std::move(task),
+                            std::move(memory));
+        return worker.run();
+    }
     Worker worker(loop, *token, std::move(*settings), std::move(memory));
     return worker.run();
 }

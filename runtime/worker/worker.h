@@ -4,10 +4,10 @@
 //
 //   dialing ──found──▶ registered ──bye──▶ over, exit code 0
 //      └──deadline──▶     └──connection lost──▶ over, exit code cluster_lost
-//      over, cluster_lost
+//      over, no_scheduler
 //
 // A worker whose executors do not start tells the scheduler that it is unfit;
-// the scheduler closes the connection and the worker is over, exit code usage.
+// the scheduler closes the connection and the worker is over, exit code unfit.
 //
 // Invariants:
 //   - A call is in `queue_` or in flight at one executor, until it is reported,
@@ -72,7 +72,6 @@ private:
     void on_kill(const proto::Refs &refs);
     void on_outcome(Call call, proto::RecordKind kind, std::string value, std::uint64_t us);
     void on_executor_dead(std::size_t slot, int status);
-    void report_death(const Call &call, int status);
     void start_executor(std::size_t slot);
     void on_child();
     void feed();

@@ -10,7 +10,7 @@ import sys
 import threading
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from dtask import _wire, executor
 from dtask.errors import ConnectError, ProtocolError

@@ -32,7 +32,7 @@ namespace dtask::test {
 inline void check_invariants(const scheduler::Core &core) {
     using namespace scheduler;
     std::map<TaskId, int> ready, assigned;
-    std::uint64_t live = 0, retracts = 0;
+    std::uint64_t live = 0, answering = 0;
     for (const auto &[priority, queue] : core.ready)
         for (auto id : queue) {
             ready[id]++;
@@ -44,21 +44,21 @@ inline void check_invariants(const scheduler::Core &core) {
         }
     holds(core.ready_count == live);
     for (const auto &[id, worker] : core.workers) {
-        std::uint64_t retracting = 0;
+        std::uint64_t asked = 0;
         for (auto task_id : worker.assigned) {
             assigned[task_id]++;
             auto task = core.tasks.find(task_id);
             holds_because(task != core.tasks.end(), "a worker holds a task that is gone");
             holds(task->second.assigned && task->second.worker == id);
-            retracting += task->second.retracting;
+            asked += task->second.asked;
         }
-        holds(worker.retracting == retracting);
-        retracts += retracting;
+        holds(worker.asked == asked);
+        answering += worker.answering;
         bool idle = core.idle_order.contains({worker.assigned.size(), id});
         holds(idle == placement::may_take(worker));
         holds(idle == worker.in_idle_order);
     }
-    holds(core.retracts == retracts);
+    holds(core.answering == answering);
     std::set<WorkerId> idle;
     for (auto [load, id] : core.idle_order)
         holds_because(core.workers.contains(id) && idle.insert(id).second,

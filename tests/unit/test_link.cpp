@@ -68,7 +68,7 @@ struct End {
     }
     void initiate(ev::Loop &loop, Fd fd, const Token &token, Role as,
                   std::int64_t deadline_ms = Link::proof_deadline_ms) {
-        link = Link::initiate(loop, std::move(fd), token, as, callbacks(), deadline_ms);
+        link = Link::initiate(loop, std::move(fd), 0, token, as, callbacks(), deadline_ms);
     }
 };
 
@@ -107,7 +107,7 @@ struct Stranger {
         return bytes;
     }
     void prove() {
-        Initiator initiator(secret, Role::client);
+        Initiator initiator(secret, Role::client, 0);
         say(initiator.hello());
         say(must(initiator.prove(hear(answer_size))));
         wait_for(loop, "the proof to be taken", [&] { return end.role.has_value(); });
@@ -144,7 +144,7 @@ END_TEST
 // A frame may follow the initiator's proof at once, in the same packet.
 START_TEST(test_first_frame_with_the_proof) {
     Stranger s;
-    Initiator initiator(secret, Role::observer);
+    Initiator initiator(secret, Role::observer, 0);
     s.say(initiator.hello());
     auto proof = must(initiator.prove(s.hear(answer_size)));
     s.say(proof + fixture("info-request.frame"));
@@ -212,7 +212,7 @@ END_TEST
 
 START_TEST(test_wrong_proof) {
     Stranger s;
-    Initiator initiator(secret, Role::client);
+    Initiator initiator(secret, Role::client, 0);
     s.say(initiator.hello());
     s.hear(answer_size);
     s.say(std::string(proof_size, 'x') + fixture("info-request.frame"));
@@ -231,7 +231,7 @@ END_TEST
 START_TEST(test_peer_that_leaves_before_its_proof) {
     for (std::size_t sent : {std::size_t{0}, std::size_t{20}, hello_size}) {
         Stranger s;
-        Initiator initiator(secret, Role::client);
+        Initiator initiator(secret, Role::client, 0);
         s.say(initiator.hello().substr(0, sent));
         settle(s.loop);
         s.fd.reset();
@@ -244,7 +244,7 @@ END_TEST
 START_TEST(test_half_open) {
     for (std::size_t sent : {std::size_t{0}, std::size_t{20}, hello_size}) {
         Stranger s(30);
-        Initiator initiator(secret, Role::client);
+        Initiator initiator(secret, Role::client, 0);
         s.say(initiator.hello().substr(0, sent));
         s.expect_closed(false, "no proof within 10 s");
     }

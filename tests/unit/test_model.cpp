@@ -270,7 +270,7 @@ private:
             return w.second.about.concurrency == core.workers.begin()->second.about.concurrency;
         });
         if (core.ready_count == 0 && idle && spare && equal)
-            holds_because(core.retracts > 0, "a worker idles, another has tasks to spare");
+            holds_because(core.answering > 0, "a worker idles, another has tasks to spare");
     }
 
     // What the workers do

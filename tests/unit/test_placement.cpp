@@ -8,10 +8,10 @@ using namespace dtask::scheduler;
 
 namespace {
 
-Worker worker(std::uint64_t assigned, std::uint64_t concurrency = 1, std::uint64_t retracting = 0) {
+Worker worker(std::uint64_t assigned, std::uint64_t concurrency = 1, std::uint64_t asked = 0) {
     Worker w;
     w.about.concurrency = concurrency;
-    w.retracting = retracting;
+    w.asked = asked;
     for (std::uint64_t n = 0; n < assigned; n++) w.assigned.push_back(TaskId{n + 1});
     return w;
 }

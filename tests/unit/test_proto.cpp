@@ -58,13 +58,14 @@ START_TEST(test_handshakes_of_the_fixtures) {
         auto row = list.at(n);
         auto name = must(row.string("name"));
         auto role = static_cast<Role>(must(row.natural("role")));
+        auto fixture_port = static_cast<std::uint16_t>(must(row.natural("port")));
         bool good = must(row.member("ok")).compact() == "true";
         auto hello = fixture(name + ".hello"), answer = fixture(name + ".accept"),
              proof = fixture(name + ".initiate");
 
-        Initiator initiator(token(), role, bytes_of(row, "nonce_i"));
+        Initiator initiator(token(), role, fixture_port, bytes_of(row, "nonce_i"));
         ck_assert(initiator.hello() == hello);
-        Acceptor acceptor(token(), bytes_of(row, "nonce_a"));
+        Acceptor acceptor(token(), fixture_port, bytes_of(row, "nonce_a"));
         auto own_answer = must(acceptor.answer(hello));
         ck_assert_int_eq(own_answer == answer, good);
         auto own_proof = initiator.prove(answer);
@@ -80,9 +81,9 @@ END_TEST
 START_TEST(test_handshake_with_random_nonces) {
     auto secret = Token::random();
     ck_assert(secret.bytes() != Token::random().bytes());
-    Initiator one(secret, Role::worker), other(secret, Role::worker);
+    Initiator one(secret, Role::worker, 0), other(secret, Role::worker, 0);
     ck_assert(one.hello() != other.hello());
-    Acceptor acceptor(secret), elsewhere(secret);
+    Acceptor acceptor(secret, 0), elsewhere(secret, 0);
     auto answer = must(acceptor.answer(one.hello()));
     ck_assert(answer != must(elsewhere.answer(one.hello())));
     ck_assert(must(acceptor.check(must(one.prove(answer)))) == Role::worker);
@@ -92,27 +93,37 @@ START_TEST(test_handshake_with_random_nonces) {
 }
 END_TEST
 
+// Whoever listens on another of the step's ports and passes bytes on has the
+// port that was dialled in them, and the scheduler has its own.
+START_TEST(test_relay_from_another_port) {
+    auto secret = token();
+    Initiator dialled(secret, Role::worker, 20000);
+    Acceptor scheduler(secret, 20001);
+    ck_text_eq(error_of(scheduler.answer(dialled.hello())), "it dialled another port: a relay");
+}
+END_TEST
+
 // Every byte of every step counts, the role's included.
 START_TEST(test_handshake_with_one_bit_changed) {
     auto secret = token();
-    Initiator initiator(secret, Role::client);
+    Initiator initiator(secret, Role::client, 0);
     for (std::size_t n = 0; n < hello_size; n++) {
         auto hello = initiator.hello();
         hello[n] = static_cast<char>(hello[n] ^ 1);
-        Acceptor acceptor(secret);
+        Acceptor acceptor(secret, 0);
         auto answer = acceptor.answer(hello);
         if (!answer) continue;
         ck_assert_uint_ge(n, 8); // the magic is refused at once
         ck_assert_msg(!initiator.prove(*answer), "byte %zu of hello does not count", n);
     }
     for (std::size_t n = 0; n < answer_size; n++) {
-        Acceptor acceptor(secret);
+        Acceptor acceptor(secret, 0);
         auto answer = must(acceptor.answer(initiator.hello()));
         answer[n] = static_cast<char>(answer[n] ^ 1);
         ck_assert_msg(!initiator.prove(answer), "byte %zu of the answer does not count", n);
     }
     for (std::size_t n = 0; n < proof_size; n++) {
-        Acceptor acceptor(secret);
+        Acceptor acceptor(secret, 0);
         auto proof = must(initiator.prove(must(acceptor.answer(initiator.hello()))));
         proof[n] = static_cast<char>(proof[n] ^ 1);
         ck_assert_msg(!acceptor.check(proof), "byte %zu of the proof does not count", n);
@@ -123,14 +134,14 @@ END_TEST
 // A peer without the token that sends back what it was sent gets nowhere.
 START_TEST(test_handshake_reflected) {
     auto secret = token();
-    Initiator initiator(secret, Role::client);
-    Acceptor acceptor(secret);
+    Initiator initiator(secret, Role::client, 0);
+    Acceptor acceptor(secret, 0);
     auto answer = must(acceptor.answer(initiator.hello()));
     auto mac = answer.substr(answer_size - proof_size);
     ck_text_eq(error_of(acceptor.check(mac)), "wrong token");
     ck_assert(!initiator.prove(initiator.hello() + mac.substr(0, answer_size - hello_size)));
     // Nor does an acceptor's half serve as another acceptor's.
-    Acceptor mirror(secret);
+    Acceptor mirror(secret, 0);
     ck_assert(!mirror.answer(answer.substr(0, hello_size)) ||
               !initiator.prove(must(mirror.answer(answer.substr(0, hello_size)))));
 }
@@ -138,8 +149,8 @@ END_TEST
 
 START_TEST(test_handshake_cut_short_or_foreign) {
     auto secret = token();
-    Initiator initiator(secret, Role::client);
-    Acceptor acceptor(secret);
+    Initiator initiator(secret, Role::client, 0);
+    Acceptor acceptor(secret, 0);
     for (std::string hello : {std::string(), std::string("dtask-1\n"), std::string(48, '\0'),
                               std::string("GET / HTTP/1.1\r\nHost: n1:20000\r\nAccept: */*\r\n\r\n"),
                               initiator.hello().substr(1), initiator.hello() + "x"})
@@ -156,8 +167,8 @@ END_TEST
 START_TEST(test_handshake_of_an_unknown_role) {
     auto secret = token();
     for (auto role : {0, 5, 255}) {
-        Initiator initiator(secret, static_cast<Role>(role));
-        Acceptor acceptor(secret);
+        Initiator initiator(secret, static_cast<Role>(role), 0);
+        Acceptor acceptor(secret, 0);
         auto answer = must(acceptor.answer(initiator.hello()));
         ck_contains(error_of(acceptor.check(must(initiator.prove(answer)))), "is not known");
     }
@@ -540,6 +551,7 @@ Suite *suite() {
     tcase_add_test(auth, test_handshakes_of_the_fixtures);
     tcase_add_test(auth, test_handshake_with_random_nonces);
     tcase_add_test(auth, test_handshake_with_one_bit_changed);
+    tcase_add_test(auth, test_relay_from_another_port);
     tcase_add_test(auth, test_handshake_reflected);
     tcase_add_test(auth, test_handshake_cut_short_or_foreign);
     tcase_add_test(auth, test_handshake_of_an_unknown_role);

@@ -37,13 +37,13 @@ def closed(peer, allowed):
         sys.exit(f"stranger: was sent {got} bytes")
 
 
-def hello():
-    return MAGIC + bytes([1]) + bytes(7) + os.urandom(32)
+def hello(port):
+    return MAGIC + bytes([1]) + port.to_bytes(2, "little") + bytes(5) + os.urandom(32)
 
 
 def wrong_token(port):
     peer = connect(port)
-    first = hello()
+    first = hello(port)
     peer.sendall(first)
     answer = b""
     while len(answer) < ANSWER:
@@ -85,7 +85,7 @@ if how == "random":
 elif how == "silent":
     closed(connect(port), 0)
 elif how == "half":
-    send(port, hello()[:20], 0)
+    send(port, hello(port)[:20], 0)
 elif how == "wrong-token":
     wrong_token(port)
 elif how == "crowd":

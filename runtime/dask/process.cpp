@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/dask/process.h"
+
+#include <csignal>
+
+#include <sys/socket.h>
+
+#include "lib/base/log.h"
+#include "lib/json/json.h"
+
+namespace dtask::dask {
+
+namespace {
+
+constexpr std::size_t longest_line = 4096;
+
+} // namespace
+
+Process::Process(ev::Loop &loop, pid_t pid, Fd socket, Callbacks callbacks)
+    : callbacks_(std::move(callbacks)), pid_(pid),
+      stream_(loop, std::move(socket),
+              {.on_data = [this] { on_data(); }, .on_closed = [](const std::string &) {}}) {}
+
+Process::~Process() {
+    if (!reaped_) kill();
+}
+
+Result<std::unique_ptr<Process>> Process::start(ev::Loop &loop, SpawnSpec spec,
+                                                Callbacks callbacks) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return fail_errno("socketpair");
+    Fd ours(ends[0]), theirs(ends[1]);
+    spec.pass_fd = theirs.get();
+    spec.new_group = true;
+    spec.null_stdin = true;
+    auto pid = spawn(spec);
+    if (!pid) return fail_from(std::move(pid), "Dask");
+    return std::unique_ptr<Process>(
+        new Process(loop, *pid, std::move(ours), std::move(callbacks)));
+}
+
+void Process::on_data() {
+    auto text = stream_.peek(stream_.available());
+    auto end = text.find('\n');
+    if (end == std::string_view::npos) {
+        if (text.size() > longest_line) stream_.silence();
+        return;
+    }
+    auto json = Json::parse(text.substr(0, end));
+    stream_.drop(stream_.available());
+    if (serving_) return;
+    auto address = json ? json->string("address") : Result<std::string>(fail_from(std::move(json)));
+    if (!address) {
+        log::error("from Dask: " + address.error().text());
+        return kill();
+    }
+    serving_ = true;
+    callbacks_.on_serving({*address, json->string_or("dashboard", "")});
+}
+
+void Process::quiet() { stream_.write(std::string_view("q")); }
+
+void Process::kill() {
+    ::kill(-pid_, SIGKILL);
+    ::kill(pid_, SIGKILL); // the group is not made yet where it has hardly begun
+}
+
+void Process::on_reaped(int status) {
+    reaped_ = true;
+    ::kill(-pid_, SIGKILL); // its children go with it
+    stream_.silence();
+    callbacks_.on_exit(status);
+}
+
+Result<SpawnSpec> dask_command(const std::string &role, const Env &env, const std::string &setup) {
+    auto python = find_program(env.get_or("DTASK_PYTHON", "python3"), env.get_or("PATH", ""));
+    if (!python) return fail_from(std::move(python), "interpreter of Dask");
+    SpawnSpec spec;
+    spec.program = *python;
+    spec.argv = {*python, "-m", "dtask._dask", role};
+    spec.env = env;
+    spec.env.set("DTASK_DASK", setup);
+    return spec;
+}
+
+} // namespace dtask::dask

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/dask/worker.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include <sys/wait.h>
+
+#include "lib/base/exit_codes.h"
+#include "lib/base/log.h"
+#include "lib/base/net.h"
+#include "lib/base/strings.h"
+
+namespace dtask::dask {
+
+namespace {
+
+constexpr std::int64_t stat_ms = 1'000;
+constexpr std::int64_t watch_ms = 20;          // between looks at resident sets
+constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart
+
+} // namespace
+
+Worker::Worker(ev::Loop &loop, const proto::Token &token, const model::LaunchSpec &spec,
+               proto::Register about, std::vector<std::string> candidates, std::string door_host,
+               std::int64_t dial_timeout_ms, Env env, worker::Memory memory)
+    : loop_(loop), token_(token), spec_(spec), about_(std::move(about)),
+      candidates_(std::move(candidates)), door_host_(std::move(door_host)),
+      dial_timeout_ms_(dial_timeout_ms), env_(std::move(env)), memory_(std::move(memory)),
+      child_(loop, SIGCHLD,
+             [this] {
+                 int status;
+                 if (process_ && ::waitpid(process_->pid(), &status, WNOHANG) > 0)
+                     process_->on_reaped(status);
+             }),
+      terminate_(loop, SIGTERM, [this] { end(0); }),
+      interrupt_(loop, SIGINT,
+                 [this] {
+                     if (!dialer_ || !dialer_->connected()) end(0);
+                 }),
+      restart_(loop, [this] { start_process(); }), stat_(loop, stat_ms, [this] { stat(); }) {
+    if (memory_.needs_watch()) watch_.emplace(loop, watch_ms, [this] { watch_memory(); });
+}
+
+Worker::~Worker() = default;
+
+Result<int> Worker::run() {
+    auto door = worker::Door::open(loop_, token_, door_host_, [this] { return about_; });
+    if (!door) return fail_from(std::move(door));
+    door_ = std::move(*door);
+    dialer_ = std::make_unique<client::Dialer>(
+        loop_, token_, proto::Role::worker, candidates_, dial_timeout_ms_,
+        client::Dialer::Callbacks{
+            .on_connected = [this] { dialer_->send(proto::encode_here(about_.task)); },
+            .on_frame = [this](proto::Frame frame) { on_frame(frame); },
+            .on_lost =
+                [this](const std::string &why) {
+                    log::info("the scheduler was lost: " + why);
+                    end(exit_code::cluster_lost);
+                },
+            .on_failed =
+                [this](const std::string &why) {
+                    log::error("the scheduler was not found in " +
+                               std::to_string(dial_timeout_ms_ / 1000) + " s: " + why);
+                    end(exit_code::no_scheduler);
+                }});
+    loop_.run();
+    process_.reset(); // killed: it has no state that anybody wants
+    return exit_code_.value_or(exit_code::cluster_lost);
+}
+
+void Worker::on_frame(const proto::Frame &frame) {
+    if (frame.type() == "bye") return end(0);
+    if (frame.type() != "welcome" || process_) return;
+    scheduler_address_ = frame.header.string_or("address", "");
+    about_.address = join_address(dialer_->local_host(), door_->port());
+    start_process();
+}
+
+std::string Worker::setup() const {
+    return Json::object()
+        .set("scheduler", scheduler_address_)
+        .set("name", about_.name)
+        .set("nthreads", about_.nthreads)
+        .set("memory_limit", memory_.limit())
+        .set("local_directory", env_.get_or("DTASK_SCRATCH", "/tmp"))
+        .set("interface", spec_.options.worker_interface)
+        .set("host", spec_.options.worker_interface.empty() ? dialer_->local_host() : "")
+        .compact();
+}
+
+void Worker::start_process() {
+    dead_.reset();
+    auto spec = dask_command("worker", env_, setup());
+    if (!spec) return give_up(spec.error().text());
+    spec->join_fds = memory_.join_fds();
+    auto process = Process::start(
+        loop_, std::move(*spec),
+        {.on_serving =
+             [this](const Serving &serving) {
+                 log::info("Dask's worker serves at " + serving.address);
+                 if (!std::exchange(registered_, true)) dialer_->send(proto::encode(about_));
+             },
+         .on_exit = [this](int status) { on_exit(status); }});
+    if (!process) return give_up(process.error().text());
+    process_ = std::move(*process);
+}
+
+void Worker::on_exit(int status) {
+    bool memory_kill = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+                       memory_.was_memory_kill(process_->pid());
+    dead_ = std::move(process_);
+    if (exit_code_) return;
+    std::string what =
+        memory_kill ? "its Dask worker passed the memory limit of " +
+                          format_size(memory_.limit()) + " (peak " + format_size(memory_.peak()) +
+                          ") and was killed"
+                    : "its Dask worker ended with " + describe_status(status);
+    if (restarts_ >= spec_.options.restarts)
+        return give_up(what + "; it was restarted " + std::to_string(restarts_) +
+                       " times already (--dtask-restarts)");
+    log::error(what + "; it is restarted");
+    restart_.set(restart_pause_ms << std::min(restarts_, 10u));
+    restarts_++;
+}
+
+void Worker::stat() {
+    if (!registered_ || !dialer_->connected() || !process_) return;
+    auto frame = proto::make_frame("stat");
+    frame.header.set("memory", memory_.usage({process_->pid()}));
+    dialer_->send(std::move(frame));
+}
+
+void Worker::watch_memory() {
+    if (process_ && memory_.over_limit({process_->pid()})) process_->kill();
+}
+
+// The scheduler closes the connection then, which ends the loop.
+void Worker::give_up(const std::string &why) {
+    dialer_->send(proto::encode(proto::Unfit{about_.node, why, about_.task}));
+    exit_code_ = exit_code::unfit;
+}
+
+void Worker::end(int code) {
+    if (process_) process_->kill();
+    if (!exit_code_) exit_code_ = code;
+    loop_.stop();
+}
+
+} // namespace dtask::dask
