@@ -56,7 +56,7 @@ class Client:
         number, name = session.function(function)
         what = (number, _natural("retries", retries), _integer("priority", priority))
         data, inputs = _pickling.dump_arguments(args, kwargs, name)
-        future = Future(session, name, next(session.numbers), key)
+        future = Future(session, name, key)
         if inputs:
             Held(session, future, what, data, inputs)
         else:
@@ -106,13 +106,13 @@ class Client:
             batch.clear()
             bodies.clear()
 
-        dump, numbers = _pickling.dump_arguments, session.numbers
+        dump = _pickling.dump_arguments
         keys = iter(() if keys is None else keys)
         futures, batch, bodies, size, most = [], [], [], 0, 16
         try:
             for args in items:
                 data, inputs = dump(args, kwargs, name)
-                future = Future(session, name, next(numbers), next(keys, None))
+                future = Future(session, name, next(keys, None))
                 future._progress = bar
                 futures.append(future)
                 if inputs:
@@ -150,7 +150,7 @@ class Client:
 
     def _scattered(self, value):
         raw = _pickling.dump(value, f"the scattered {type(value).__name__}")
-        future = Future(self._session, type(value).__name__, next(self._session.numbers))
+        future = Future(self._session, type(value).__name__)
         future._finish(raw)
         return future
 

@@ -94,14 +94,17 @@ class Connection:
         """Whether the calling thread is the receiver thread."""
         return threading.current_thread() is self._thread
 
-    def send(self, *parts):
-        """Write bytes, in order. Raises ClusterLost once the connection is gone."""
+    def send(self, make):
+        """Write the list of bytes that make() returns, called where no other send comes between.
+
+        Raises ClusterLost once the connection is gone, without having called it.
+        """
         with self._lock:
             if self._lost is not None:
                 raise ClusterLost(self._lost)
             queue = self._queue
             idle = not queue
-            for part in parts:
+            for part in make():
                 if idle:
                     try:
                         sent = self._sock.send(part)

@@ -36,11 +36,12 @@ class Future(_Base):
     It may be an argument of other tasks. It cannot leave this process otherwise.
     """
 
-    def __init__(self, session, name, number, key=None):
+    def __init__(self, session, name, key=None):
         super().__init__()
         self._session = session
         self._name = name
-        self._number = number
+        self._serial = next(session.serials)
+        self._number = None  # the scheduler's, once it is sent
         self._key = key
         self._raw = None  # the pickled result, until it is asked for
         self._raw_error = None  # the pickled error, until it is asked for
@@ -51,7 +52,7 @@ class Future(_Base):
     def key(self):
         """Name of the task (str)."""
         if self._key is None:
-            self._key = f"{self._name}-{self._number}"
+            self._key = f"{self._name}-{self._serial}"
         return self._key
 
     @property

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import deque
 from concurrent.futures import Future as _PlainFuture
+from concurrent.futures._base import PENDING
 
 from . import _failures, _pickling, _wire
 from ._connection import Connection, connect
@@ -21,6 +22,7 @@ from .errors import ClusterLost, ConnectError
 
 MAX_TASKS = 512  # tasks of one submit message
 MAX_BATCH = 1 << 20  # bytes of one submit message, but for a task that is larger alone
+SEPARATE = 64 << 10  # bytes above which arguments are not copied into one buffer
 CLOSED = "the client is closed"
 
 
@@ -38,15 +40,14 @@ class Session:
         self.count = threading.Condition()
         self.workers = self.expected = 0
         self.welcome = None
-        self.numbers = itertools.count(1)  # of tasks and functions
+        self.serials = itertools.count(1)  # of futures, for their keys
         self.progress = Progress()
         self._pending = {}  # number -> Future that the scheduler knows
         self._functions = {}  # pickle, or its digest, -> number
         self._by_name = {}  # id -> (function, number), for functions that go by name
-        self._functions_lock = threading.Lock()
+        self._last_task = self._last_function = 0  # numbers, given in the order of sending
         self._released = None  # tasks that a frame sets free: function etc. -> futures, bodies
         self._infos = deque()  # futures of info requests, in order
-        self._infos_lock = threading.Lock()
         self._bye = None
 
         sock, where = connect(locate, timeout)
@@ -89,48 +90,54 @@ class Session:
 
     def _add_function(self, function, name):
         data, by_name = _pickling.dump_function(function, name)
+        body = _pickling.wrap_function(data)
         known = _pickling.digest(data)
-        with self._functions_lock:  # its message leaves before anybody else learns the number
-            number = self._functions.get(known)
-            if number is None:
-                number = next(self.numbers)
-                body = _pickling.wrap_function(data)
-                head = _wire.frame({"t": "function", "f": number, "name": name}, len(body))
-                self.connection.send(head, body)
-                self._functions[known] = number
-            if by_name:
-                self._by_name[id(function)] = (function, number)
-            return number
+
+        def make():
+            if known in self._functions:
+                return []
+            self._last_function += 1
+            self._functions[known] = self._last_function
+            header = {"t": "function", "f": self._last_function, "name": name}
+            return [_wire.frame(header, len(body)), body]
+
+        self.connection.send(make)
+        number = self._functions[known]
+        if by_name:
+            self._by_name[id(function)] = (function, number)
+        return number
 
     def send_tasks(self, what, futures, bodies):
         """Send tasks alike in `what` (function's number, retries, priority), with their arguments.
 
         In the receiver thread they are gathered until the frame has been dealt with.
         """
-        pending = self._pending
-        for future in futures:
-            pending[future._number] = future
         if self._released is not None and self.connection.in_receiver():
             entry = self._released.setdefault(what, ([], []))
             entry[0].extend(futures)
             entry[1].extend(bodies)
             return
         size = sum(map(len, bodies))
-        header = '{"t":"submit","f":%d,"retries":%d,"priority":%d,"k":[%s],"len":[%s]}' % (
-            *what,
-            ",".join([str(future._number) for future in futures]),
-            ",".join([str(len(body)) for body in bodies]),
-        )
-        head = _wire.frame(header, size)
-        try:
-            if size > _wire.MAX_VALUE >> 10:
-                self.connection.send(head, *bodies)
-            else:
-                self.connection.send(b"".join((head, *bodies)))
-        except ClusterLost:
-            for future in futures:
-                pending.pop(future._number, None)
-            raise
+        lengths = ",".join([str(len(body)) for body in bodies])
+
+        def make():
+            first = self._last_task + 1
+            self._last_task += len(futures)
+            numbers = range(first, first + len(futures))
+            for number, future in zip(numbers, futures):
+                future._number = number
+            self._pending.update(zip(numbers, futures))
+            head = _wire.frame(
+                '{"t":"submit","f":%d,"retries":%d,"priority":%d,"k":[%s],"len":[%s]}'
+                % (*what, ",".join(map(str, numbers)), lengths),
+                size,
+            )
+            return [head, *bodies] if size > SEPARATE else [b"".join((head, *bodies))]
+
+        self.connection.send(make)
+        for future in futures:
+            if future._state != PENDING:  # cancelled before it had a number
+                self._cancel_late(future)
 
     def _flush_released(self):
         """Send what the inputs that a frame brought have set free."""
@@ -160,19 +167,29 @@ class Session:
                 if self._pending.pop(future._number, None) is not None:
                     numbers.append(future._number)
         if numbers and not self.forked:
-            try:
-                self.connection.send(_wire.frame({"t": "cancel", "k": numbers}))
-            except ClusterLost:
-                pass
+            self._send_cancel(numbers)
         return count
+
+    def _cancel_late(self, future):
+        if self._pending.pop(future._number, None) is not None:
+            self._send_cancel([future._number])
+
+    def _send_cancel(self, numbers):
+        try:
+            self.connection.send(lambda: [_wire.frame({"t": "cancel", "k": numbers})])
+        except ClusterLost:
+            pass
 
     def ask(self):
         """Request the scheduler's info; returns a plain future of the answer."""
         self.check()
         answer = _PlainFuture()
-        with self._infos_lock:  # answers come in the order of the requests
-            self._infos.append(answer)
-            self.connection.send(_wire.frame('{"t":"info"}'))
+
+        def make():
+            self._infos.append(answer)  # answers come in the order of the requests
+            return [_wire.frame('{"t":"info"}')]
+
+        self.connection.send(make)
         return answer
 
     # Receiving: in the receiver thread.
@@ -200,8 +217,7 @@ class Session:
                 self.workers, self.expected = header["workers"], header["expected"]
                 self.count.notify_all()
         elif kind == "info":
-            with self._infos_lock:
-                answer = self._infos.popleft() if self._infos else None
+            answer = self._infos.popleft() if self._infos else None
             if answer is not None and isinstance(header["workers"], list):
                 answer.set_result(header)
         elif kind == "bye":

@@ -140,7 +140,8 @@ class FakeScheduler:
         stream = connection.makefile("rb", buffering=1 << 18)
         try:
             hello = stream.read(48)
-            if hello[:8] != MAGIC:
+            port = connection.getsockname()[1]
+            if hello[:8] != MAGIC or hello[9:11] != struct.pack("<H", port):
                 return
             nonce = os.urandom(32)
             proof = hmac.new(self.token, b"dtask accept" + hello + nonce, hashlib.sha256).digest()
@@ -150,6 +151,7 @@ class FakeScheduler:
                 return
             self.connections.append(connection)
             self._send_to(connection, self.welcome)
+            last, known = 0, set()
             while True:
                 lengths = stream.read(8)
                 if len(lengths) < 8:
@@ -157,6 +159,14 @@ class FakeScheduler:
                 header_length, payload_length = struct.unpack("<II", lengths)
                 header = json.loads(stream.read(header_length))
                 payload = stream.read(payload_length)
+                if header["t"] == "function":
+                    assert header["f"] not in known, "a function's number was used before"
+                    known.add(header["f"])
+                elif header["t"] == "submit":
+                    assert header["f"] in known, "the function was never sent"
+                    numbers = [last, *header["k"]]
+                    assert all(a < b for a, b in zip(numbers, numbers[1:])), "k does not rise"
+                    last = numbers[-1]
                 if self.answer != "none":
                     with self._changed:
                         self.received.append((header, payload))
@@ -164,6 +174,8 @@ class FakeScheduler:
                 self._handle(connection, header, payload)
         except (OSError, ValueError):
             pass
+        except AssertionError as error:
+            self._send_to(connection, {"t": "bye", "why": str(error)})
         finally:
             connection.close()
 

@@ -5,8 +5,8 @@ import os
 import sys
 
 import pytest
+from places import ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[0:0] = [os.path.join(ROOT, "python"), os.path.join(ROOT, "tests", "fakes")]
 
 from scheduler import FakeScheduler  # noqa: E402

@@ -266,6 +266,22 @@ def test_futures_as_arguments(start):
     assert total.result(10) == sum(range(9)) + 18
 
 
+def test_tasks_are_numbered_as_they_are_sent(start):
+    """Those that are held back as well, and whichever thread sends them: see the fake."""
+    fake, client = start("run")
+    first = client.submit(functions.inc, 0)
+    held = [client.submit(functions.add, first, x) for x in range(100)]
+    more = client.map(functions.inc, range(100))
+    assert client.gather(held) == [1 + x for x in range(100)]
+    assert client.gather(more) == list(range(1, 101))
+
+    def both(x):
+        return client.submit(functions.inc, client.submit(functions.inc, x)).result(20)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(both, range(300), timeout=60)) == list(range(2, 302))
+
+
 def test_arguments_are_taken_at_submit(start):
     fake, client = start("hold")
     first = client.submit(functions.inc, 0)

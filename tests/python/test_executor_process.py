@@ -13,7 +13,7 @@ import time
 import cloudpickle
 import functions
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from dtask import _pickling
 
