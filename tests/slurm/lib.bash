@@ -105,7 +105,7 @@ ports_of() { ss -Htlnp | grep -F "pid=$1," | awk '{ n = split($4, part, ":"); pr
 
 # ---- what is left -----------------------------------------------------------------------------
 
-left_cgroups() { find /sys/fs/cgroup -type d \( -path "*/slurm_*/job_$job" -o -path "*/dtask/*/job_$job" -o -path "*_slurmstepd.scope/job_$job" \) 2>/dev/null; }
+left_cgroups() { find /sys/fs/cgroup -type d \( -path "*/slurm_*/job_$job" -o -path "*/dtask/*job_$job" -o -path "*_slurmstepd.scope/job_$job" \) 2>/dev/null; }
 
 left() {
     "$tree/tests/slurm/processes" "$job" | sed 's/^/process /'
