@@ -15,11 +15,14 @@ def settle(future, header, payload):
     elif kind == "cancelled":
         future._cancel()
     else:
-        future._fail(_exception(kind, future.key, header))
+        message = header.get("message") or ""
+        name = f"{future._name}-{future._number}: "  # the scheduler's name of the task; ours follows
+        if message.startswith(name):
+            message = message[len(name) :]
+        future._fail(_exception(kind, future.key, message, header))
 
 
-def _exception(kind, key, header):
-    message = header.get("message") or ""
+def _exception(kind, key, message, header):
     worker, node = header.get("worker") or None, header.get("node") or None
     tries = header.get("tries") or None
     about = {"task": key, "worker": worker, "node": node, "tries": tries}

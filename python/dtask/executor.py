@@ -181,8 +181,8 @@ def main():
     sys.stdin = open(0, closefd=False)
     try:
         faulthandler.enable()  # a SIGSEGV then shows where, on stderr
-        sys.stdout.reconfigure(line_buffering=True)
-        sys.stderr.reconfigure(line_buffering=True)
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
+        sys.stderr.reconfigure(line_buffering=True, write_through=False)
     except (AttributeError, ValueError):
         pass  # started without a stdout or stderr
     path = os.environ.get("DTASK_CLIENT_PATH")

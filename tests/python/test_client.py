@@ -549,7 +549,7 @@ def test_failures(start):
     limit = {"limit": 200 << 20, "peak": 201 << 20}
     fake.send({**about, "k": numbers[0], "kind": "memory", "signal": 9, **limit})
     fake.send({**about, "k": numbers[1], "kind": "crashed", "signal": 11, "exit": 0})
-    fake.send({**about, "k": numbers[2], "kind": "too_large", "message": "it has 70 MiB"})
+    fake.send({**about, "k": numbers[2], "kind": "too_large", "message": f"inc-{numbers[2]}: it has 70 MiB"})
     fake.send({**about, "k": numbers[3], "kind": "lost", "message": "no workers are left"})
     with pytest.raises(dtask.MemoryLimitExceeded) as caught:
         memory.result(10)

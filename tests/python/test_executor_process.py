@@ -327,3 +327,25 @@ def test_it_imports_little():
     heavy = {"argparse", "asyncio", "cloudpickle", "concurrent", "json", "logging", "socket"}
     heavy |= {"subprocess", "threading", "traceback", "typing"}
     assert "dtask.executor" in out and not heavy & set(out)
+
+
+def test_lines_are_written_whole_even_unbuffered(run):
+    """Executors share standard output: one write a line, whatever Python was told."""
+    one = run(PYTHONUNBUFFERED="1")
+
+    def speak():
+        print("a", 1, end="")
+        before = pending()
+        print("b", 2)
+        return before, pending()
+
+    def pending():  # bytes in the pipe
+        import array
+        import fcntl
+        import termios
+
+        size = array.array("i", [0])
+        fcntl.ioctl(1, termios.FIONREAD, size)
+        return size[0]
+
+    assert one.call(speak) == (RESULT, (0, len("a 1b 2\n")))
