@@ -213,8 +213,12 @@ START_TEST(test_signals_are_reset) {
     ::sigaddset(&blocked, SIGUSR1);
     ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
     auto told = told_by(shell("exec grep -E '^Sig(Blk|Ign)' /proc/self/status >&3"));
-    for (auto line : split(trim(told), '\n'))
-        ck_assert_msg(trim(line.substr(line.find(':') + 1)) == "0000000000000000", "%s", told.c_str());
+    // 32 and 33 belong to the C library: they come as the test was started with them.
+    constexpr unsigned long long its_own = 3ull << 31;
+    for (auto line : split(trim(told), '\n')) {
+        auto mask = std::stoull(std::string(line.substr(line.find(':') + 1)), nullptr, 16);
+        ck_assert_msg((mask & ~its_own) == 0, "%s", told.c_str());
+    }
 }
 END_TEST
 
