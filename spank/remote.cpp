@@ -272,8 +272,16 @@ void Remote::on_task_exit(spank_t spank) {
     auto rank = item<std::uint32_t>(spank, S_TASK_GLOBAL_ID, UINT32_MAX);
     for (auto it = made_.begin(); it != made_.end(); ++it) {
         if (it->name.rank != rank) continue;
-        // Where processes are still in it, on_exit tries again.
-        if (driver_->remove(it->where, it->name)) made_.erase(it);
+        // What was killed with the task may be in it for a moment yet. Slurm
+        // cannot remove its own groups above while ours is there, so this is
+        // worth a short wait; what stays longer is left to on_exit.
+        for (int tries = 50; tries > 0; tries--) {
+            if (driver_->remove(it->where, it->name)) {
+                made_.erase(it);
+                return;
+            }
+            pause_ms(10);
+        }
         return;
     }
 }

@@ -45,8 +45,8 @@ bool write_text(const char *path, const char *text, std::size_t length) {
 [[noreturn]] void child(const SpawnSpec &spec, char *const *argv, char *const *env,
                         const char *oom_score, pid_t parent, int report) {
     if (spec.new_group && ::setpgid(0, 0) < 0) give_up(report);
-    if (spec.die_with_parent) {
-        if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) give_up(report);
+    if (spec.death_signal) {
+        if (::prctl(PR_SET_PDEATHSIG, spec.death_signal) < 0) give_up(report);
         if (::getppid() != parent) ::_exit(exit_code::signal_base + SIGKILL); // too late: it is gone
     }
     for (int fd : spec.join_fds)

@@ -6,6 +6,7 @@
 // back as the error of spawn(): no half-started process is left.
 #pragma once
 
+#include <csignal>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,7 +25,7 @@ struct SpawnSpec {
     Env env;
     bool null_stdin = false;
     bool new_group = false;      ///< make it the leader of a process group
-    bool die_with_parent = true; ///< SIGKILL when the thread that spawned it ends
+    int death_signal = SIGKILL;  ///< sent when the thread that spawned it ends; 0: none
     int pass_fd = -1;            ///< becomes descriptor 3
     std::vector<int> join_fds;   ///< cgroup.procs files to write "0" to
     int oom_score_adj = 0;       ///< 0: as inherited

@@ -5,6 +5,7 @@
 // environment. They take it out at once; what they start does not see it.
 #pragma once
 
+#include <csignal>
 #include <string_view>
 
 #include "lib/base/env.h"
@@ -17,6 +18,10 @@ namespace dtask::launch {
 constexpr std::string_view handover_variable = "DTASK_HANDOVER";
 /// Set for a worker that was started again: the how-manieth time.
 constexpr std::string_view restart_variable = "DTASK_RESTART";
+
+/// Tells the scheduler that its launcher has died, so that it can tell the
+/// others and clear up. One that nobody sends for another reason.
+constexpr int scheduler_death_signal = SIGPWR;
 
 /// Reads and removes the specification; an error where it is missing or wrong.
 Result<model::LaunchSpec> take_handover(Env &env);

@@ -94,12 +94,13 @@ Result<void> Launcher::begin() {
 }
 
 Result<pid_t> Launcher::start_service(const char *what, const Env &env,
-                                      const std::optional<cpu_set_t> &cpus) {
+                                      const std::optional<cpu_set_t> &cpus, int death_signal) {
     SpawnSpec spec;
     spec.program = self_;
     spec.argv = {"dtaskd", what};
     spec.env = env;
     spec.null_stdin = true;
+    spec.death_signal = death_signal;
     spec.cpus = cpus;
     auto pid = spawn(spec);
     if (!pid) return fail_from(std::move(pid), std::string("starting the ") + what);
@@ -108,7 +109,7 @@ Result<pid_t> Launcher::start_service(const char *what, const Env &env,
 
 void Launcher::start_scheduler() {
     auto env = service_environment(env_, spec_, executor_python(env_, command_), python_dir_);
-    auto pid = start_service("scheduler", env, cpus_.services);
+    auto pid = start_service("scheduler", env, cpus_.services, scheduler_death_signal);
     if (!pid) return on_cluster_lost(pid.error().text());
     scheduler_ = *pid;
 }
@@ -120,7 +121,7 @@ void Launcher::start_worker() {
                                   python_dir_);
     auto starts = worker_restarts_ + worker_redials_;
     if (starts > 0) env.set(restart_variable, std::to_string(starts));
-    auto pid = start_service("worker", env, cpus_.worker);
+    auto pid = start_service("worker", env, cpus_.worker, SIGKILL);
     if (!pid) return tell_unfit(pid.error().text());
     worker_ = *pid;
 }

@@ -53,7 +53,7 @@ private:
     // Starting
     Result<void> begin();
     Result<pid_t> start_service(const char *what, const Env &env,
-                                const std::optional<cpu_set_t> &cpus);
+                                const std::optional<cpu_set_t> &cpus, int death_signal);
     void start_scheduler();
     void start_worker();
     Result<Scratch> make_scratch() const;

@@ -72,6 +72,10 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
         server.set_address(dask.address.empty() ? address : dask.address);
         log::info("serving at " + address);
     };
+    ev::Signal orphaned(loop, launch::scheduler_death_signal, [&] {
+        log::error("the scheduler's launcher was lost; the step ends");
+        server.end(exit_code::cluster_lost, "the scheduler's launcher was lost");
+    });
     std::unique_ptr<dask::Scheduler> dask_scheduler;
     if (spec.options.engine == model::Engine::dask) {
         auto started = dask::Scheduler::start(

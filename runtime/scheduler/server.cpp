@@ -277,7 +277,10 @@ void Server::end(int code, const std::string &why) {
         if (peer.role) peer.outbox->frame(proto::encode_bye(why));
     while (!unproven_.empty()) leave(unproven_.front(), why);
     end_deadline_.set(goodbye_ms);
-    auto left_us = core_.started_us + start_timeout_us_ - clock_.now_us();
+    // A broken step ends at once: who comes later finds nobody, and ends too.
+    auto left_us = code == exit_code::cluster_lost
+                       ? 0
+                       : core_.started_us + start_timeout_us_ - clock_.now_us();
     linger_deadline_.set(std::max(goodbye_ms, left_us / 1000));
     end_turn_soon();
 }
