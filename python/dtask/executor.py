@@ -17,7 +17,7 @@ from time import monotonic_ns
 CHANNEL = 3
 FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE = range(1, 8)
 LIMIT = 64 << 20  # bytes of a pickled value
-CHUNK = 256 << 10  # bytes of one read
+CHUNK = 64 << 10  # bytes of one read; more would come from mmap, page by page
 RECORD = Struct("<B7xQQQ")  # kind, function or run time, task, length
 
 
