@@ -28,7 +28,9 @@ def main():
         for future in dtask.as_completed(futures):
             try:
                 ends.append(future.result())
-            except (ArithmeticError, dtask.DtaskError) as error:
+            except dtask.DtaskError as error:  # it names the member itself
+                lost.append(str(error))
+            except ArithmeticError as error:
                 lost.append(f"{future.key}: {error}")
     print(f"{len(ends)} members, mean end {sum(ends) / len(ends):.1f}")
     for line in lost:

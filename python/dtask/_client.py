@@ -44,7 +44,8 @@ class Client:
     def submit(self, function, /, *args, retries=0, priority=0, key=None, pure=None, **kwargs):
         """Run function(*args, **kwargs) on a worker; returns its Future.
 
-        retries   how often an exception that the function raises is answered by another try
+        retries   how often another try is to follow an exception that the function raises, or
+                  its passing the worker's memory limit
         priority  integer; tasks of a higher one run first
         key       name of the task in messages; default: the function's name and a number
         pure      accepted for dask.distributed's sake: every call is a task of its own
