@@ -125,6 +125,7 @@ void Worker::on_exit(int status) {
 }
 
 void Worker::stat() {
+    memory_.forget_old_kills();
     if (!registered_ || !dialer_->connected() || !process_) return;
     auto frame = proto::make_frame("stat");
     frame.header.set("memory", memory_.usage({process_->pid()}));

@@ -100,12 +100,30 @@ std::string python_directory(const std::string &self) {
 std::string script_directory(const std::string &command,
                              const std::vector<std::string> &arguments) {
     if (!is_python(command)) return {};
-    for (const auto &argument : arguments) {
-        if (argument == "-c" || argument == "-m") return {};
-        if (!argument.empty() && argument[0] == '-') continue;
-        return std::filesystem::absolute(argument).parent_path().string();
+    // As Python reads its own command line.
+    std::size_t n = 0;
+    for (; n < arguments.size(); n++) {
+        const auto &argument = arguments[n];
+        if (argument == "-") return {}; // standard input
+        if (!argument.starts_with('-')) break;
+        if (argument == "--") {
+            n++;
+            break;
+        }
+        if (argument.starts_with("--")) {
+            if (argument == "--check-hash-based-pycs") n++;
+            continue;
+        }
+        auto with_value = argument.find_first_of("cmWX", 1);
+        if (with_value == std::string::npos) continue;
+        if (argument[with_value] == 'c' || argument[with_value] == 'm') return {};
+        if (with_value + 1 == argument.size()) n++; // the value stands by itself
     }
-    return {};
+    if (n >= arguments.size()) return {};
+    auto script = std::filesystem::absolute(arguments[n]).lexically_normal();
+    std::error_code error;
+    if (std::filesystem::is_directory(script, error)) return script.string(); // its __main__.py
+    return script.parent_path().string();
 }
 
 } // namespace dtask::launch

@@ -29,7 +29,7 @@ Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit)
     if (!group_ || !group_->has_memory()) return;
     // What the kernel enforces is the truth, whatever we were told.
     if (auto enforced = group_->memory_limit(); enforced && *enforced > 0) limit_ = *enforced;
-    kills_seen_ = group_->oom_kills().value_or(0);
+    kills_seen_ = kills_before_ = group_->oom_kills().value_or(0);
 }
 
 std::vector<int> Memory::join_fds() const {
@@ -75,6 +75,12 @@ bool Memory::was_memory_kill(pid_t executor) {
     if (kills <= kills_seen_) return false;
     kills_seen_++;
     return true;
+}
+
+void Memory::forget_old_kills() {
+    if (!group_ || !group_->has_memory()) return;
+    kills_seen_ = std::max(kills_seen_, kills_before_);
+    kills_before_ = group_->oom_kills().value_or(kills_before_);
 }
 
 std::uint64_t Memory::peak() const {

@@ -34,12 +34,16 @@ public:
     /// Was `executor`, which died of SIGKILL, killed for its memory? Each kill
     /// is attributed once.
     bool was_memory_kill(pid_t executor);
+    /// Call once a second or so. A kill that is older took a child of the
+    /// function and no executor: none that dies later is to be blamed for it.
+    void forget_old_kills();
     std::uint64_t peak() const;
 
 private:
     std::optional<cgroup::WorkerGroup> group_;
     std::uint64_t limit_ = 0;
-    std::uint64_t kills_seen_ = 0; ///< by the kernel
+    std::uint64_t kills_seen_ = 0;  ///< by the kernel, attributed or too old
+    std::uint64_t kills_before_ = 0; ///< all, when forget_old_kills() was last called
     std::uint64_t watched_peak_ = 0;
     std::vector<pid_t> killed_; ///< by the watch
 };

@@ -292,6 +292,7 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
 }
 
 void Worker::stat() {
+    memory_.forget_old_kills();
     // Before it is registered the scheduler takes nothing else from a worker.
     if (!dialer_ || !dialer_->connected() || settings_.about.address.empty()) return;
     std::vector<pid_t> pids;

@@ -20,6 +20,7 @@
 #include "runtime/worker/worker.h"
 #include "tests/fakes/executor.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/script.h"
 
 using namespace dtask;
 using namespace dtask::proto;
@@ -29,7 +30,6 @@ using dtask::worker::Worker;
 
 namespace {
 
-constexpr std::int64_t patience_ms = 5'000;
 constexpr std::uint64_t mib = 1 << 20;
 
 /// The scheduler's end of one connection.
@@ -73,10 +73,6 @@ struct Cluster {
         return "127.0.0.1:" + std::to_string(l.port());
     }
 
-    /// The script's next step: once `come` is true, `act`.
-    void when(const char *what, std::function<bool()> come, std::function<void()> act) {
-        steps.push_back({what, std::move(come), std::move(act)});
-    }
     static bool by_the_way(const Frame &frame) {
         return frame.type() == "stat" || frame.type() == "here";
     }
@@ -88,7 +84,7 @@ struct Cluster {
             while (!frames.empty() && by_the_way(frames.front())) frames.pop_front();
             return !frames.empty();
         };
-        when(type, due, [this, type, peer, act] {
+        script.when(type, due, [this, type, peer, act] {
             Frame frame = std::move(peers[peer]->frames.front());
             peers[peer]->frames.pop_front();
             ck_text_eq(frame.type(), type);
@@ -100,7 +96,7 @@ struct Cluster {
     }
     /// Ends the script: the worker is told good-bye.
     void bye() {
-        when("the end", [] { return true; }, [this] { send(encode_bye("over")); });
+        script.then([this] { send(encode_bye("over")); });
     }
     void send(Frame frame) { peers.back()->link->send(std::move(frame)); }
     void send_function(std::uint64_t f = 1) {
@@ -122,29 +118,13 @@ struct Cluster {
 
     /// Plays the script; the worker's exit code.
     int play(Memory memory = Memory({}, 0)) {
-        std::int64_t since = clock.now_us();
-        ev::Ticker look(loop, 1, [&] {
-            while (!steps.empty() && steps.front().come()) {
-                auto step = std::move(steps.front());
-                steps.pop_front();
-                since = clock.now_us();
-                step.act();
-            }
-            const char *what = steps.empty() ? "the worker's end" : steps.front().what;
-            if (clock.now_us() - since > patience_ms * 1000)
-                ck_abort_msg("waited %d ms in vain for: %s", int(patience_ms), what);
-        });
+        script.begin();
         Worker worker(loop, token, settings, std::move(memory));
         int code = must(worker.run());
-        ck_assert_msg(steps.empty(), "it ended before: %s", steps.front().what);
+        script.check_done();
         return code;
     }
 
-    struct Step {
-        const char *what;
-        std::function<bool()> come;
-        std::function<void()> act;
-    };
     Token token = Token::random();
     ev::Loop loop;
     SteadyClock clock;
@@ -153,7 +133,7 @@ struct Cluster {
     std::vector<std::shared_ptr<Peer>> peers;
     std::unique_ptr<ev::Listener> listener;
     worker::Settings settings;
-    std::deque<Step> steps;
+    test::Script script{loop};
 };
 
 Refs ref(std::uint64_t k, std::uint64_t i = 1) { return {{k}, {i}}; }
@@ -173,7 +153,7 @@ START_TEST(test_registers_runs_and_ends) {
         c.send_run(10, 2, "abc");
     });
     auto seen = std::make_shared<std::uint64_t>(0);
-    c.when("two results",
+    c.script.when("two results",
            [&c, seen] {
                for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front()) {
                    auto &frame = c.peers[0]->frames.front();
@@ -292,7 +272,7 @@ for function, task, body in calls():
         c.send_run(1, 2);
     });
     auto seen = std::make_shared<std::size_t>(0);
-    c.when("both",
+    c.script.when("both",
            [&c, seen] {
                for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front())
                    if (c.peers[0]->frames.front().type() == "done")
@@ -321,7 +301,7 @@ START_TEST(test_retract) {
         c.send_function();
         c.send_run(1, 4, "hold");
     });
-    c.when("the first to begin", [] { return true; }, [&] {
+    c.script.when("the first to begin", [] { return true; }, [&] {
         c.send(encode_refs("retract", {{3, 4, 9, 2}, {1, 1, 1, 7}})); // 9: unknown; 2: another dispatch
     });
     c.on("retracted", [&](Frame frame) {
@@ -384,7 +364,7 @@ END_TEST
 START_TEST(test_executors_that_do_not_start) {
     Cluster c;
     c.settings.executor = fakes::executor("sys.exit(3)");
-    c.when("its report", [&] {
+    c.script.when("its report", [&] {
         return !c.peers.empty() && !c.peers[0]->frames.empty() &&
                c.peers[0]->frames.back().type() == "unfit";
     }, [&] {
@@ -413,7 +393,7 @@ END_TEST
 START_TEST(test_scheduler_lost) {
     Cluster c;
     c.on_register();
-    c.when("loss", [] { return true; }, [&] { c.peers[0]->link.reset(); });
+    c.script.when("loss", [] { return true; }, [&] { c.peers[0]->link.reset(); });
     ck_assert_int_eq(c.play(), exit_code::cluster_lost);
 }
 END_TEST
@@ -446,7 +426,7 @@ START_TEST(test_sigint) {
     ck_assert_int_eq(c.play(), 0);
     Cluster d;
     d.listener.reset();
-    d.when("a moment", [] { return true; }, [] { ::raise(SIGINT); });
+    d.script.when("a moment", [] { return true; }, [] { ::raise(SIGINT); });
     ck_assert_int_eq(d.play(), 0);
 }
 END_TEST
@@ -456,9 +436,9 @@ START_TEST(test_slow_greeting) {
     Cluster c;
     c.greets = false;
     auto since = std::make_shared<std::int64_t>(0);
-    c.when("the connection", [&c] { return !c.peers.empty() && c.peers[0]->role; },
+    c.script.when("the connection", [&c] { return !c.peers.empty() && c.peers[0]->role; },
            [&c, since] { *since = c.clock.now_us(); });
-    c.when("more than a stat's second", [&c, since] { return c.clock.now_us() - *since > 1'300'000; },
+    c.script.when("more than a stat's second", [&c, since] { return c.clock.now_us() - *since > 1'300'000; },
            [&c] {
                ck_assert_uint_eq(c.peers[0]->frames.size(), 1);
                ck_text_eq(c.peers[0]->frames[0].type(), "here");
@@ -466,7 +446,7 @@ START_TEST(test_slow_greeting) {
                c.send(encode(c.welcome));
            });
     c.on_register();
-    c.when("a sign of life", [&c] {
+    c.script.when("a sign of life", [&c] {
         return !c.peers[0]->frames.empty() && c.peers[0]->frames.back().type() == "stat";
     }, [&c] { ck_assert_uint_gt(must(c.peers[0]->frames.back().header.natural("memory")), mib); });
     c.bye();
@@ -481,7 +461,7 @@ START_TEST(test_follows_the_address) {
     c.welcome.address = Cluster::address(*other);
     c.settings.follow_address = true;
     c.on("register", [](Frame) {}, 1);
-    c.when("the first connection to be closed", [&c] { return c.peers[0]->closed; },
+    c.script.when("the first connection to be closed", [&c] { return c.peers[0]->closed; },
            [&c] {
                for (auto &frame : c.peers[0]->frames) ck_text_eq(frame.type(), "here");
            });
@@ -509,12 +489,12 @@ START_TEST(test_door) {
                                    .on_frame = [](Frame) {},
                                    .on_closed = [&](bool, const std::string &) { refused = true; }});
     });
-    c.when("pong", [&] { return pong && refused; }, [&] {
+    c.script.when("pong", [&] { return pong && refused; }, [&] {
         ck_text_eq(pong->type(), "pong");
         ck_text_eq(must(decode_register(pong->header)).name, "n1.3");
         friendly->send(make_frame("shutdown")); // anything else: closed
     });
-    c.when("the door to be shut", [&] { return !friendly->open(); }, [] {});
+    c.script.when("the door to be shut", [&] { return !friendly->open(); }, [] {});
     c.bye();
     ck_assert_int_eq(c.play(), 0);
 }

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a launcher works out before and after it starts anything: environments,
+// CPUs, places, the connection file, the log, scratch directories.
+#include "tests/unit/unit.h"
+
+#include <filesystem>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+#include "lib/base/net.h"
+#include "lib/json/json.h"
+#include "runtime/client/connection_file.h"
+#include "runtime/launch/cpus.h"
+#include "runtime/launch/descendants.h"
+#include "runtime/launch/environment.h"
+#include "runtime/launch/handover.h"
+#include "runtime/launch/place.h"
+#include "runtime/launch/scratch.h"
+#include "tests/unit/fixtures.h"
+#include "tests/unit/scratch.h"
+
+using namespace dtask;
+using namespace dtask::launch;
+using dtask::test::contains;
+using dtask::test::error_of;
+using dtask::test::must;
+
+namespace {
+
+const std::string token_text(64, 'a');
+
+model::LaunchSpec spec() {
+    model::LaunchSpec s;
+    s.token = token_text;
+    s.job = 12;
+    s.step = 3;
+    s.rank = 1;
+    s.ntasks = s.local_ntasks = 4;
+    s.cpus_per_task = s.worker_cpus = 4;
+    s.node = "n2";
+    s.scheduler_node = "n1";
+    s.scheduler_host = "10.0.0.1";
+    s.submit_dir = "/home/u";
+    return s;
+}
+
+Env task() {
+    Env env;
+    env.set("HOME", "/home/u");
+    env.set("PMI_RANK", "1");
+    env.set("PMIX_ID", "x");
+    env.set("SLURM_PROCID", "1");
+    return env;
+}
+
+std::string value(const Env &env, const char *name) { return env.get_or(name, "(unset)"); }
+
+bool holds_token(const Env &env) {
+    for (auto &entry : env.strings())
+        if (contains(entry, token_text)) return true;
+    return false;
+}
+
+// Environments
+
+START_TEST(test_client_environment) {
+    ClusterFacts facts{"10.0.0.1:20001", "/home/u/.dtask/12.3.json", 8, 4, 1 << 30};
+    auto env = client_environment(task(), spec(), facts, "/usr/share/dtask/python");
+    ck_text_eq(value(env, "DTASK_ADDRESS"), "10.0.0.1:20001");
+    ck_text_eq(value(env, "DTASK_TOKEN"), token_text.c_str());
+    ck_text_eq(value(env, "DTASK_SCHEDULER_FILE"), "/home/u/.dtask/12.3.json");
+    ck_text_eq(value(env, "DTASK_ENGINE"), "native");
+    ck_text_eq(value(env, "DTASK_NWORKERS"), "8");
+    ck_text_eq(value(env, "DTASK_NTHREADS"), "4");
+    ck_text_eq(value(env, "DTASK_MEMORY_LIMIT"), "1073741824");
+    ck_text_eq(value(env, "PYTHONPATH"), "/usr/share/dtask/python");
+    ck_text_eq(value(env, "PMI_RANK"), "1"); // MPI is the client's
+    ck_text_eq(value(env, "OMP_NUM_THREADS"), "(unset)");
+    ck_assert(!env.get(handover_variable));
+    ck_assert(!env.get(model::launch_variable));
+    ck_text_eq(value(env, "DASK_SCHEDULER_ADDRESS"), "(unset)");
+}
+END_TEST
+
+START_TEST(test_python_path_is_appended_once) {
+    Env env = task();
+    env.set("PYTHONPATH", "/mine:/other");
+    auto client = client_environment(env, spec(), {}, "/p");
+    ck_text_eq(value(client, "PYTHONPATH"), "/mine:/other:/p"); // nothing of the user's is hidden
+    ck_text_eq(value(client_environment(client, spec(), {}, "/p"), "PYTHONPATH"),
+               "/mine:/other:/p");
+}
+END_TEST
+
+START_TEST(test_service_environment) {
+    auto env = service_environment(task(), spec(), "/usr/bin/python3", "/p");
+    ck_text_eq(value(env, "HOME"), "/home/u");
+    ck_text_eq(value(env, "PMI_RANK"), "(unset)"); // a service is no rank of anything
+    ck_text_eq(value(env, "PMIX_ID"), "(unset)");
+    ck_text_eq(value(env, "SLURM_PROCID"), "1");
+    ck_text_eq(value(env, "DTASK_TOKEN"), "(unset)");
+    // What it takes over is the specification, and then nothing of it is left.
+    auto taken = must(take_handover(env));
+    ck_assert(taken == spec());
+    ck_assert(!env.get(handover_variable));
+    ck_assert(!holds_token(env));
+    ck_contains(error_of(take_handover(env)), "not by hand");
+    env.set(handover_variable, "token=secret\n");
+    auto error = error_of(take_handover(env));
+    ck_assert(!contains(error, "secret"));
+    ck_assert(!env.get(handover_variable));
+}
+END_TEST
+
+START_TEST(test_worker_environment) {
+    auto env = worker_environment(task(), spec(), "/opt/python3", "/home/u/scripts", "/tmp/s", "/p");
+    ck_text_eq(value(env, "DTASK_PYTHON"), "/opt/python3");
+    ck_text_eq(value(env, "DTASK_CLIENT_PATH"), "/home/u/scripts");
+    ck_text_eq(value(env, "DTASK_SCRATCH"), "/tmp/s");
+    for (auto name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+                      "NUMEXPR_NUM_THREADS"})
+        ck_text_eq(value(env, name), "4");
+    ck_text_eq(value(env, "PMI_RANK"), "(unset)");
+    ck_text_eq(value(env, "PYTHONPATH"), "/p");
+
+    auto shared = spec();
+    shared.options.concurrency = 3;
+    Env set = task();
+    set.set("OMP_NUM_THREADS", "2"); // the user's stays
+    auto other = worker_environment(set, shared, "python3", "", "", "/p");
+    ck_text_eq(value(other, "OMP_NUM_THREADS"), "2");
+    ck_text_eq(value(other, "MKL_NUM_THREADS"), "1");
+    ck_text_eq(value(other, "DTASK_CLIENT_PATH"), "(unset)");
+    ck_text_eq(value(other, "DTASK_SCRATCH"), "(unset)");
+    shared.options.concurrency = 9; // more than CPUs: still one thread each
+    ck_text_eq(value(worker_environment(task(), shared, "p", "", "", "/p"), "OMP_NUM_THREADS"), "1");
+}
+END_TEST
+
+START_TEST(test_dask_environment) {
+    auto plain = dask_environment(task(), {});
+    ck_text_eq(value(plain, "DASK_LOGGING__DISTRIBUTED"), "warning");
+    ck_text_eq(value(plain, "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME"), "(unset)");
+    Env chatty = task();
+    chatty.set("DASK_LOGGING__DISTRIBUTED", "info");
+    auto secure = dask_environment(chatty, {"/a.pem", "/c.pem", "/k.pem"});
+    ck_text_eq(value(secure, "DASK_LOGGING__DISTRIBUTED"), "info");
+    ck_text_eq(value(secure, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"), "True");
+    ck_text_eq(value(secure, "DASK_DISTRIBUTED__COMM__TLS__CA_FILE"), "/a.pem");
+    for (auto role : {"SCHEDULER", "WORKER", "CLIENT"}) {
+        auto base = "DASK_DISTRIBUTED__COMM__TLS__" + std::string(role);
+        ck_text_eq(value(secure, (base + "__CERT").c_str()), "/c.pem");
+        ck_text_eq(value(secure, (base + "__KEY").c_str()), "/k.pem");
+    }
+    auto dask = spec();
+    dask.options.engine = model::Engine::dask;
+    auto env = client_environment(secure, dask, {"tls://10.0.0.1:4711", "", 1, 1, 0}, "/p");
+    ck_text_eq(value(env, "DASK_SCHEDULER_ADDRESS"), "tls://10.0.0.1:4711");
+    ck_text_eq(value(env, "PYTHONPATH"), "/p/dtask/_shims:/p");
+}
+END_TEST
+
+START_TEST(test_interpreter) {
+    Env env;
+    ck_text_eq(executor_python(env, "python"), "python");
+    ck_text_eq(executor_python(env, "/opt/conda/bin/python3.11"), "/opt/conda/bin/python3.11");
+    ck_text_eq(executor_python(env, "bash"), "python3");
+    ck_text_eq(executor_python(env, "/home/u/python/run.sh"), "python3");
+    env.set("DTASK_PYTHON", "");
+    ck_text_eq(executor_python(env, "bash"), "python3");
+    env.set("DTASK_PYTHON", "/venv/bin/python");
+    ck_text_eq(executor_python(env, "python"), "/venv/bin/python");
+}
+END_TEST
+
+START_TEST(test_python_directory) {
+    test::Scratch scratch;
+    must(make_directories(scratch / "python/dtask", 0700));
+    must(make_directories(scratch / "build", 0700));
+    auto self = scratch / "build/dtaskd";
+    ck_text_eq(python_directory(self), DTASK_PYTHON_DIR); // no package there yet
+    must(replace_file(scratch / "python/dtask/__init__.py", "", 0600));
+    ck_text_eq(python_directory(self), (scratch / "python").c_str());
+    ck_text_eq(python_directory("/usr/libexec/dtask/dtaskd"), DTASK_PYTHON_DIR);
+}
+END_TEST
+
+START_TEST(test_script_directory) {
+    test::Scratch scratch;
+    must(make_directories(scratch / "app", 0700));
+    ck_assert_int_eq(::chdir(scratch.path().c_str()), 0);
+    auto here = std::filesystem::current_path().string();
+    struct {
+        std::vector<std::string> arguments;
+        std::string directory;
+    } rows[]{
+        {{"/home/u/run.py", "-c"}, "/home/u"},
+        {{"run.py"}, here},
+        {{"sub/run.py", "x"}, here + "/sub"},
+        {{"-u", "-OO", "/s/run.py"}, "/s"},
+        {{"-W", "ignore", "/s/run.py"}, "/s"},
+        {{"-Wignore", "/s/run.py"}, "/s"},
+        {{"-uW", "ignore", "-X", "dev", "/s/run.py"}, "/s"},
+        {{"-Xdev", "/s/run.py"}, "/s"},
+        {{"--check-hash-based-pycs", "always", "/s/run.py"}, "/s"},
+        {{"--", "/s/run.py"}, "/s"},
+        {{"app"}, here + "/app"},
+        {{"-c", "print(1)", "/s/run.py"}, ""},
+        {{"-cprint(1)", "/s/run.py"}, ""},
+        {{"-Bc", "print(1)"}, ""},
+        {{"-m", "pytest", "/s/t.py"}, ""},
+        {{"-mpytest", "/s/t.py"}, ""},
+        {{"-", "/s/data"}, ""},
+        {{"-i"}, ""},
+        {{"-W"}, ""},
+        {{"--"}, ""},
+        {{}, ""},
+    };
+    for (auto &row : rows) {
+        std::string shown;
+        for (auto &a : row.arguments) shown += a + ' ';
+        auto found = script_directory("python3", row.arguments);
+        ck_assert_msg(found == row.directory, "%s: %s", shown.c_str(), found.c_str());
+    }
+    ck_text_eq(script_directory("bash", {"/home/u/run.sh"}), "");
+}
+END_TEST
+
+// CPUs
+
+cpu_set_t cpus(std::initializer_list<int> list) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int cpu : list) CPU_SET(cpu, &set);
+    return set;
+}
+
+START_TEST(test_cpus_are_split) {
+    auto plan = must(model::plan(model::SlotMode::packed, 4, 4));
+    auto split = split_cpus(cpus({2, 3, 8, 9}), model::role_of(plan, 0), 4);
+    ck_assert(split.services && split.worker);
+    auto services = cpus({2, 3}), worker = cpus({8, 9});
+    ck_assert(CPU_EQUAL(&*split.services, &services));
+    ck_assert(CPU_EQUAL(&*split.worker, &worker));
+    // Slurm does not bind: the mask is the node's.
+    auto wide = split_cpus(cpus({0, 1, 2, 3, 4, 5}), model::role_of(plan, 0), 4);
+    ck_assert(!wide.services && !wide.worker);
+    auto other = split_cpus(cpus({4, 5, 6, 7}), model::role_of(plan, 1), 4);
+    ck_assert(!other.services && !other.worker); // a worker only
+    auto overlap = must(model::plan(model::SlotMode::overlap, 4, 4));
+    auto shared = split_cpus(cpus({0, 1, 2, 3}), model::role_of(overlap, 0), 4);
+    ck_assert(!shared.services && !shared.worker);
+    auto narrow = must(model::plan(model::SlotMode::packed, 4, 2));
+    auto none = split_cpus(cpus({0, 1}), model::role_of(narrow, 0), 2);
+    ck_assert(!none.services && !none.worker); // no worker beside the client
+}
+END_TEST
+
+// Places
+
+START_TEST(test_scheduler_candidates) {
+    auto s = spec();
+    ck_text_eq(cluster_id(s), "12.3");
+    auto all = must(scheduler_candidates(s));
+    ck_assert_uint_eq(all.size(), 16);
+    for (auto &one : all) ck_assert(one.starts_with("10.0.0.1:2"));
+    s.first_port = s.last_port = 4711;
+    ck_assert((must(scheduler_candidates(s)) == std::vector<std::string>{"10.0.0.1:4711"}));
+    s.scheduler_host = "fd00::1";
+    ck_assert((must(scheduler_candidates(s)) == std::vector<std::string>{"[fd00::1]:4711"}));
+    ck_text_eq(must(advertised_host(s)), "fd00::1");
+    s.options.scheduler_interface = "none0";
+    ck_contains(error_of(advertised_host(s)), "--dtask-interface=none0: no such interface");
+}
+END_TEST
+
+START_TEST(test_connection_file_path) {
+    auto s = spec();
+    ck_text_eq(client::connection_file_path(s), "/home/u/.dtask/12.3.json");
+    s.options.scheduler_file = "files/%j-%s-%N.json";
+    ck_text_eq(client::connection_file_path(s), "/home/u/files/12-3-n1.json");
+    s.options.scheduler_file = "/tmp/%u.json";
+    ck_text_eq(client::connection_file_path(s), ("/tmp/" + user_name() + ".json").c_str());
+}
+END_TEST
+
+client::Connection connection() {
+    return {"12.3", "native", "10.0.0.1:20001", "n1", must(proto::Token::from_hex(token_text)), ""};
+}
+
+START_TEST(test_connection_file) {
+    test::Scratch scratch;
+    auto path = scratch / ".dtask/12.3.json";
+    must(client::write_connection_file(path, connection()));
+    struct stat about {};
+    ck_assert_int_eq(::stat(path.c_str(), &about), 0);
+    ck_assert_uint_eq(about.st_mode & 07777, 0600);
+    ck_assert_int_eq(::stat((scratch / ".dtask").c_str(), &about), 0);
+    ck_assert_uint_eq(about.st_mode & 07777, 0700);
+    auto json = must(Json::parse(must(read_file(path))));
+    ck_assert_int_eq(must(json.integer("protocol")), 1);
+    ck_assert_int_eq(must(json.integer("pid")), ::getpid());
+    auto read = must(client::read_connection_file(path));
+    ck_text_eq(read.id, "12.3");
+    ck_text_eq(read.address, "10.0.0.1:20001");
+    ck_text_eq(read.token.hex(), token_text.c_str());
+
+    // Another step's, at the same place, is not ours to remove.
+    client::remove_connection_file(path, proto::Token::random());
+    ck_assert(std::filesystem::exists(path));
+    must(replace_file(scratch / ".dtask/other.json", "", 0600));
+    client::remove_connection_file(path, read.token);
+    ck_assert(scratch.names() == std::set<std::string>{".dtask"}); // it holds another file
+    must(client::write_connection_file(path, connection()));
+    std::filesystem::remove(scratch / ".dtask/other.json");
+    client::remove_connection_file(path, read.token);
+    ck_assert(scratch.names().empty());
+    client::remove_connection_file(path, read.token); // nothing there: nothing said
+}
+END_TEST
+
+START_TEST(test_connection_file_of_dask) {
+    test::Scratch scratch;
+    auto mine = connection();
+    mine.dask = "tls://10.0.0.1:4711";
+    must(client::write_connection_file(scratch / "f", mine));
+    auto json = must(Json::parse(must(read_file(scratch / "f"))));
+    ck_text_eq(must(json.string("address")), "tls://10.0.0.1:4711"); // as Dask reads it
+    ck_text_eq(must(client::read_connection_file(scratch / "f")).address, "10.0.0.1:20001");
+}
+END_TEST
+
+START_TEST(test_connection_file_of_the_fixtures) {
+    auto read = must(client::read_connection_file(DTASK_SOURCE_DIR
+                                                  "/tests/fixtures/protocol/scheduler-file.json"));
+    ck_text_eq(read.token.hex(), must(test::fixture_index().string("token")).c_str());
+    ck_text_eq(read.address, "10.0.0.1:20001");
+}
+END_TEST
+
+START_TEST(test_connection_files_that_are_none) {
+    test::Scratch scratch;
+    ck_contains(error_of(client::read_connection_file(scratch / "none")), "No such file");
+    struct {
+        const char *text, *why;
+    } rows[]{{"", "not JSON"},
+             {"[]", "not a dtask scheduler file"},
+             {"{\"type\":\"Scheduler\"}", "not a dtask scheduler file"},
+             {"{\"type\":\"dtask\"}", "\"token\" is missing"},
+             {"{\"type\":\"dtask\",\"token\":\"aa\"}", "not 64 hexadecimal digits"}};
+    for (auto &row : rows) {
+        must(replace_file(scratch / "f", row.text, 0600));
+        ck_contains(error_of(client::read_connection_file(scratch / "f")), row.why);
+    }
+    must(replace_file(scratch / "f", "{\"type\":\"dtask\",\"token\":\"" + token_text + "\"}", 0600));
+    ck_contains(error_of(client::read_connection_file(scratch / "f")), "\"address\" is missing");
+    ck_contains(error_of(client::write_connection_file(scratch / "f/g/h", connection())),
+                "Not a directory");
+}
+END_TEST
+
+START_TEST(test_log_of_a_step) {
+    test::Scratch scratch;
+    auto s = spec();
+    s.submit_dir = scratch.path();
+    s.options.log = "log-%j-%t-%N";
+    must(open_log(s, "worker"));
+    log::info("hello");
+    ck_contains(must(read_file(scratch / "log-12-1-n2")), "worker: hello");
+    s.options.log = "no/where";
+    ck_contains(error_of(open_log(s, "worker")), "--dtask-log=no/where: log: ");
+    s.options.log = "";
+    must(open_log(s, "worker"));
+}
+END_TEST
+
+// Scratch
+
+START_TEST(test_scratch) {
+    test::Scratch base;
+    std::string path;
+    {
+        auto made = must(launch::Scratch::make(base.path(), "12.3", 4));
+        path = made.path();
+        ck_assert(path.starts_with(base / "dtask-12.3-4-"));
+        struct stat about {};
+        ck_assert_int_eq(::stat(path.c_str(), &about), 0);
+        ck_assert_uint_eq(about.st_mode & 07777, 0700);
+        must(make_directories(path + "/deep/er", 0700));
+        launch::Scratch moved = std::move(made);
+        ck_assert(std::filesystem::exists(path));
+    }
+    ck_assert(base.names().empty());
+    ck_contains(error_of(launch::Scratch::make(base / "none", "12.3", 0)),
+                "no directory can be made in it: No such file");
+}
+END_TEST
+
+// A killed launcher's is swept by the next one; a living one's, and what is
+// not ours, is let alone.
+START_TEST(test_scratch_is_swept) {
+    test::Scratch base;
+    auto living = must(launch::Scratch::make(base.path(), "1.0", 0));
+    auto abandoned = [&](const std::string &name, mode_t mode) {
+        must(make_directories(base / name, mode));
+        must(replace_file(base / (name + "/.dtask-scratch"), "", 0600));
+    };
+    abandoned("dtask-1.0-7-abcdef", 0700);
+    must(make_directories(base / "dtask-1.0-7-abcdef/x", 0700));
+    abandoned("dtask-other", 0700);        // no step's name
+    abandoned("dtask-1.0-8-public", 0755); // not private
+    must(make_directories(base / "dtask-1.0-6-marker", 0700)); // without a marker
+    must(replace_file(base / "dtask-1.0-9-a_file", "", 0700));
+    ck_assert_int_eq(::symlink("/", (base / "dtask-1.0-5-a_link").c_str()), 0);
+    {
+        auto next = must(launch::Scratch::make(base.path(), "2.0", 0));
+        ck_assert(std::filesystem::exists(living.path()));
+        ck_assert(!std::filesystem::exists(base / "dtask-1.0-7-abcdef"));
+    }
+    for (auto name : {"dtask-other", "dtask-1.0-8-public", "dtask-1.0-6-marker",
+                      "dtask-1.0-9-a_file", "dtask-1.0-5-a_link"})
+        ck_assert_msg(base.names().contains(name), "%s was removed", name);
+}
+END_TEST
+
+// Descendants
+
+// Everything below is gone when it returns, orphans and those that ignore
+// signals too.
+START_TEST(test_descendants_are_killed) {
+    adopt_orphans();
+    int ends[2];
+    ck_assert_int_eq(::pipe2(ends, O_CLOEXEC), 0);
+    Fd read_end(ends[0]), write_end(ends[1]);
+    for (int n = 0; n < 3; n++)
+        if (::fork() == 0) {
+            ::signal(SIGTERM, SIG_IGN);
+            if (::fork() == 0) { // an orphan as soon as its parent is killed
+                ::setsid();
+                for (;;) ::pause();
+            }
+            for (;;) ::pause();
+        }
+    write_end.reset();
+    kill_descendants();
+    ck_assert_int_eq(::waitpid(-1, nullptr, WNOHANG), -1);
+    ck_assert_int_eq(errno, ECHILD);
+    ck_text_eq(must(read_all(read_end.get())), ""); // nobody holds the pipe any more
+    kill_descendants();
+}
+END_TEST
+
+Suite *suite() {
+    auto s = suite_create("launch_env");
+    auto c = tcase_create("launch_env");
+    tcase_set_timeout(c, 20);
+    for (auto test :
+         {test_client_environment, test_python_path_is_appended_once, test_service_environment,
+          test_worker_environment, test_dask_environment, test_interpreter, test_python_directory,
+          test_script_directory, test_cpus_are_split, test_scheduler_candidates,
+          test_connection_file_path, test_connection_file, test_connection_file_of_dask,
+          test_connection_file_of_the_fixtures, test_connection_files_that_are_none,
+          test_log_of_a_step, test_scratch, test_scratch_is_swept, test_descendants_are_killed})
+        tcase_add_test(c, test);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+} // namespace
+
+int main() { return test::run(suite()); }

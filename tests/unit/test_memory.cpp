@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What holds a worker's executors to their limit: by the kernel, with a
+// directory of files that plays the group, and by looking at resident sets.
+#include "tests/unit/unit.h"
+
+#include <csignal>
+#include <fstream>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+#include "runtime/worker/memory.h"
+#include "tests/unit/scratch.h"
+
+using namespace dtask;
+using dtask::test::must;
+using dtask::worker::Memory;
+
+namespace {
+
+constexpr std::uint64_t mib = 1 << 20;
+
+void put(const std::string &path, std::string_view text) {
+    std::ofstream(path, std::ios::trunc) << text;
+}
+
+/// A worker's group on v1 or v2, as the driver leaves it.
+struct Group {
+    explicit Group(int version) {
+        layout.root = scratch.path();
+        layout.check_magic = false;
+        if (version == 1) {
+            layout.mounts.push_back({"/", scratch / "memory", false, {"memory"}});
+            self = {{4, {"memory"}, "/job_1/step_0/task_0"}};
+            place = scratch / "memory/job_1/step_0/task_0/dtask";
+        } else {
+            layout.mounts.push_back({"/", scratch.path(), true, {}});
+            self = {{0, {}, "/job_1/step_0/user/task_0"}};
+            place = scratch / "job_1/step_0/user/task_0";
+        }
+        must(make_directories(place, 0700));
+        put(place + "/cgroup.procs", "");
+        put(place + (version == 1 ? "/memory.limit_in_bytes" : "/memory.high"),
+            std::to_string(200 * mib) + "\n");
+        put(place + (version == 1 ? "/memory.usage_in_bytes" : "/memory.current"), "12345\n");
+        put(place + (version == 1 ? "/memory.max_usage_in_bytes" : "/memory.peak"),
+            std::to_string(201 * mib) + "\n");
+        if (version == 2) put(place + "/cpu.max", "max 100000\n");
+        events = place + (version == 1 ? "/memory.oom_control" : "/memory.events");
+        kills(0);
+    }
+    void kills(int n) {
+        put(events, "oom_kill_disable 0\nunder_oom 0\noom_kill " + std::to_string(n) + "\n");
+    }
+    Memory memory(std::uint64_t told = 0) {
+        auto group = must(cgroup::WorkerGroup::find(layout, self, {1, 0, 0}));
+        ck_assert(group.has_value());
+        return Memory(std::move(group), told);
+    }
+
+    test::Scratch scratch;
+    cgroup::Layout layout;
+    cgroup::Membership self;
+    std::string place, events;
+};
+
+/// A child that holds so much memory, until it is told to end.
+class Holder {
+public:
+    explicit Holder(std::size_t bytes) {
+        int ends[2];
+        ck_assert_int_eq(::pipe(ends), 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            void *block = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+            ssize_t told = ::write(ends[1], "x", block != MAP_FAILED ? 1 : 0);
+            for (;;) ::pause();
+            (void)told;
+        }
+        char c;
+        ck_assert_int_eq(::read(ends[0], &c, 1), 1);
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
+    Holder(const Holder &) = delete;
+    Holder &operator=(const Holder &) = delete;
+    ~Holder() { end(); }
+    void end() {
+        if (pid_ <= 0) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+        pid_ = 0;
+    }
+    pid_t pid() const { return pid_; }
+
+private:
+    pid_t pid_;
+};
+
+START_TEST(test_without_a_limit) {
+    Memory memory({}, 0);
+    ck_assert(!memory.needs_watch());
+    ck_assert(memory.join_fds().empty());
+    ck_assert_uint_eq(memory.limit(), 0);
+    ck_assert(!memory.was_memory_kill(1));
+    memory.forget_old_kills();
+    ck_assert_uint_gt(memory.usage({::getpid()}), mib);
+    ck_assert_uint_eq(memory.usage({}), 0);
+}
+END_TEST
+
+// v1: the kernel enforces, the worker reads. What the kernel says is the limit.
+START_TEST(test_v1_group) {
+    Group group(1);
+    auto memory = group.memory(999);
+    ck_assert_uint_eq(memory.limit(), 200 * mib);
+    ck_assert(!memory.needs_watch());
+    ck_assert_uint_eq(memory.usage({::getpid()}), 12345);
+    ck_assert_uint_eq(memory.peak(), 201 * mib);
+    auto fds = memory.join_fds();
+    ck_assert_uint_eq(fds.size(), 2);
+    must(write_all(fds[0], "0"));
+    ck_text_eq(must(read_file(group.place + "/cgroup.procs")), "0");
+    ck_assert_int_eq(fds[1], -1); // no CPU limit
+}
+END_TEST
+
+// v2: nothing to join, and the worker must kill before the kernel does.
+START_TEST(test_v2_group) {
+    Group group(2);
+    auto memory = group.memory();
+    ck_assert_uint_eq(memory.limit(), 200 * mib);
+    ck_assert(memory.needs_watch());
+    ck_assert(memory.join_fds().empty());
+    ck_assert_uint_eq(memory.peak(), 201 * mib);
+}
+END_TEST
+
+START_TEST(test_each_kill_is_attributed_once) {
+    for (int version : {1, 2}) {
+        Group group(version);
+        group.kills(3); // before we came
+        auto memory = group.memory();
+        ck_assert(!memory.was_memory_kill(100));
+        group.kills(5);
+        ck_assert(memory.was_memory_kill(100));
+        ck_assert(memory.was_memory_kill(101));
+        ck_assert(!memory.was_memory_kill(102));
+        put(group.events, "nonsense");
+        ck_assert(!memory.was_memory_kill(103));
+    }
+}
+END_TEST
+
+// The kernel took a child of the function; an executor that somebody kills a
+// minute later did not die of that.
+START_TEST(test_old_kills_are_forgotten) {
+    Group group(1);
+    auto memory = group.memory();
+    memory.forget_old_kills();
+    group.kills(1);
+    memory.forget_old_kills(); // it may be of this moment
+    ck_assert(memory.was_memory_kill(100));
+    group.kills(3);
+    memory.forget_old_kills();
+    memory.forget_old_kills();
+    ck_assert(!memory.was_memory_kill(101));
+    group.kills(4);
+    ck_assert(memory.was_memory_kill(102));
+}
+END_TEST
+
+START_TEST(test_watch_takes_the_largest) {
+    Holder small(20 * mib), large(60 * mib);
+    Memory memory({}, 70 * mib);
+    ck_assert(memory.needs_watch());
+    ck_assert(!memory.over_limit({small.pid()}));
+    ck_assert(!memory.over_limit({}));
+    auto victim = memory.over_limit({small.pid(), large.pid()}); // the sum counts
+    ck_assert(victim == large.pid());
+    ck_assert_uint_ge(memory.peak(), 80 * mib);
+    // Looked at again before it is gone: still one kill.
+    ck_assert(memory.over_limit({small.pid(), large.pid()}) == large.pid());
+    auto pid = large.pid();
+    large.end();
+    ck_assert(memory.was_memory_kill(pid));
+    ck_assert(!memory.was_memory_kill(pid));
+    ck_assert(!memory.over_limit({small.pid(), pid})); // one that has gone counts for nothing
+    ck_assert(!memory.was_memory_kill(small.pid()));
+}
+END_TEST
+
+Suite *suite() {
+    auto s = suite_create("memory");
+    auto c = tcase_create("memory");
+    tcase_set_timeout(c, 20);
+    for (auto test :
+         {test_without_a_limit, test_v1_group, test_v2_group, test_each_kill_is_attributed_once,
+          test_old_kills_are_forgotten, test_watch_takes_the_largest})
+        tcase_add_test(c, test);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+} // namespace
+
+int main() { return test::run(suite()); }
