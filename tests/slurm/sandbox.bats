@@ -100,7 +100,12 @@ up_fast() { below "$(since "$1")" 2; }
     run -3 "$sandbox" status
     run -0 "$sandbox" run -- srun -N2 true
     run -0 "$sandbox" status
-    "$sandbox" down
+    # A daemon that was told to end has taken its pid file along.
+    pid=$DTASK_SANDBOX/run/slurmctld.pid
+    kill -TERM "$(<"$pid")"
+    wait_for "the end of slurmctld" 20 test ! -e "$pid"
+    run -0 "$sandbox" down
+    [[ ! -e $DTASK_SANDBOX ]]
     run -3 "$sandbox" status
 }
 
