@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/tls/credentials.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
 
@@ -49,9 +50,10 @@ Key random_key() {
 }
 
 bool name_it(X509_NAME *name, const std::string &common) {
-    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
-                                      reinterpret_cast<const unsigned char *>(common.data()),
-                                      static_cast<int>(common.size()), -1, 0) == 1;
+    constexpr std::size_t longest = 64; // X.509's ub-common-name
+    return X509_NAME_add_entry_by_txt(
+               name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char *>(common.data()),
+               static_cast<int>(std::min(common.size(), longest)), -1, 0) == 1;
 }
 
 bool extend(X509 *certificate, X509 *issuer, int nid, const char *value) {
