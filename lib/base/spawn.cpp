@@ -88,11 +88,18 @@ Result<pid_t> spawn(const SpawnSpec &spec) {
     if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno("pipe");
     Fd read_end(ends[0]), write_end(ends[1]);
 
+    // What comes between fork and exec waits for exec: a handler of ours, run in
+    // the child, would tell us of a signal that was the child's.
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, &before);
     pid_t parent = ::getpid();
     pid_t pid = ::fork();
-    if (pid < 0) return fail_errno("fork");
+    int fork_error = errno;
     if (pid == 0)
         child(spec, argv.data(), env.data(), oom_score.c_str(), parent, write_end.get());
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
+    if (pid < 0) return fail_errno("fork", fork_error);
     write_end.reset();
     int error = 0;
     ssize_t n;

@@ -222,6 +222,22 @@ START_TEST(test_signals_are_reset) {
 }
 END_TEST
 
+// Nor does spawn leave the parent's own mask changed, whether it works or fails.
+START_TEST(test_mask_is_restored) {
+    sigset_t mask, after;
+    ::sigemptyset(&mask);
+    ::sigaddset(&mask, SIGUSR2);
+    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+    wait_for(must(spawn(shell("exit 0"))));
+    auto bad = shell("");
+    bad.program = "/no/such/program";
+    ck_assert(!spawn(bad));
+    ::sigprocmask(SIG_SETMASK, nullptr, &after);
+    for (int number = 1; number < 32; number++)
+        ck_assert_int_eq(::sigismember(&after, number), number == SIGUSR2);
+}
+END_TEST
+
 START_TEST(test_joins_groups_and_raises_oom_score) {
     test::Scratch scratch;
     auto procs = must(open_file(scratch / "procs", O_WRONLY | O_CREAT, 0600));
@@ -285,6 +301,7 @@ Suite *suite() {
     tcase_add_test(c, test_new_group);
     tcase_add_test(c, test_dies_with_parent);
     tcase_add_test(c, test_signals_are_reset);
+    tcase_add_test(c, test_mask_is_restored);
     tcase_add_test(c, test_joins_groups_and_raises_oom_score);
     tcase_add_test(c, test_cpus);
     tcase_add_test(c, test_find_program);
