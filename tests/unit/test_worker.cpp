@@ -56,8 +56,7 @@ struct Cluster {
 
     std::unique_ptr<ev::Listener> listen() {
         return must(ev::Listener::bind(loop, "127.0.0.1", 0, [this](Fd fd, std::string) {
-            auto peer = std::make_shared<Peer>();
-            peers.push_back(peer);
+            auto *peer = peers.emplace_back(std::make_unique<Peer>()).get();
             peer->link = Link::accept(
                 loop, std::move(fd), token,
                 {.on_open =
@@ -130,7 +129,7 @@ struct Cluster {
     SteadyClock clock;
     Welcome welcome{"7.0", "native", "127.0.0.1:1", 2, 0, 0, 0};
     bool greets = true;
-    std::vector<std::shared_ptr<Peer>> peers;
+    std::vector<std::unique_ptr<Peer>> peers;
     std::unique_ptr<ev::Listener> listener;
     worker::Settings settings;
     test::Script script{loop};
