@@ -30,7 +30,13 @@ int main(int argc, char **argv) {
         std::cout << "dtaskd " PACKAGE_VERSION "\n";
         return 0;
     }
+    if (what == "--help") {
+        std::cout << "dtaskd: launcher, scheduler and worker of a task cluster.\n"
+                     "It is started by `srun --dtask` and `dtask run`, not by hand; see dtask(1).\n"
+                     "Options: --help, --version\n";
+        return 0;
+    }
     std::cerr << "dtaskd: started by `srun --dtask` and `dtask run`, not by hand; "
-                 "accepted: --version\n";
+                 "accepted: --help, --version\n";
     return exit_code::usage;
 }
