@@ -24,6 +24,7 @@ Result<std::string> unescape(std::string_view text) {
     std::string value;
     value.reserve(text.size());
     for (std::size_t i = 0; i < text.size(); i++) {
+        if (text[i] == '\0') return fail("a NUL");
         if (text[i] != '%') {
             value += text[i];
             continue;

@@ -103,6 +103,10 @@ START_TEST(test_wrong) {
         ck_assert_msg(!result, "accepted: %s", row.line);
     }
     ck_assert(!launch_from_text(""));
+    auto nul = with("nodelist", "nodelist=n@1");
+    must(launch_from_text(nul));
+    nul[nul.find('@')] = '\0'; // it could not be written back
+    ck_contains(error_of(launch_from_text(nul)), "a NUL");
 }
 END_TEST
 
