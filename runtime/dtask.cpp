@@ -50,7 +50,8 @@ struct RunArguments {
     }
 
     Result<int> run(const Env &env) {
-        if (auto ok = model::parse_twins(request.options, env); !ok) return fail_from(std::move(ok));
+        if (auto ok = model::parse_twins(request.options, env); !ok)
+            return fail_from(std::move(ok));
         for (const auto &[key, value] : given) {
             if (value.empty()) continue;
             auto ok = model::parse(request.options, *model::find_key(key), value);

@@ -47,7 +47,8 @@ bool write_text(const char *path, const char *text, std::size_t length) {
     if (spec.new_group && ::setpgid(0, 0) < 0) give_up(report);
     if (spec.death_signal) {
         if (::prctl(PR_SET_PDEATHSIG, spec.death_signal) < 0) give_up(report);
-        if (::getppid() != parent) ::_exit(exit_code::signal_base + SIGKILL); // too late: it is gone
+        if (::getppid() != parent)
+            ::_exit(exit_code::signal_base + SIGKILL); // too late: it is gone
     }
     for (int fd : spec.join_fds)
         if (fd >= 0 && ::write(fd, "0", 1) != 1) give_up(report);
@@ -96,8 +97,7 @@ Result<pid_t> spawn(const SpawnSpec &spec) {
     pid_t parent = ::getpid();
     pid_t pid = ::fork();
     int fork_error = errno;
-    if (pid == 0)
-        child(spec, argv.data(), env.data(), oom_score.c_str(), parent, write_end.get());
+    if (pid == 0) child(spec, argv.data(), env.data(), oom_score.c_str(), parent, write_end.get());
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
     if (pid < 0) return fail_errno("fork", fork_error);
     write_end.reset();

@@ -24,11 +24,11 @@ struct SpawnSpec {
     std::vector<std::string> argv; ///< with argv[0]
     Env env;
     bool null_stdin = false;
-    bool new_group = false;      ///< make it the leader of a process group
-    int death_signal = SIGKILL;  ///< sent when the thread that spawned it ends; 0: none
-    int pass_fd = -1;            ///< becomes descriptor 3
-    std::vector<int> join_fds;   ///< cgroup.procs files to write "0" to
-    int oom_score_adj = 0;       ///< 0: as inherited
+    bool new_group = false;     ///< make it the leader of a process group
+    int death_signal = SIGKILL; ///< sent when the thread that spawned it ends; 0: none
+    int pass_fd = -1;           ///< becomes descriptor 3
+    std::vector<int> join_fds;  ///< cgroup.procs files to write "0" to
+    int oom_score_adj = 0;      ///< 0: as inherited
     std::optional<cpu_set_t> cpus;
 };
 

@@ -79,9 +79,9 @@ Result<std::unique_ptr<Listener>> Listener::bind(Loop &loop, const std::string &
     ::getsockname(fd->get(), reinterpret_cast<sockaddr *>(&bound), &length);
 
     std::unique_ptr<Listener> self(new Listener(loop, std::move(on_accept)));
-    self->port_ = ntohs(bound.ss_family == AF_INET6
-                            ? reinterpret_cast<sockaddr_in6 *>(&bound)->sin6_port
-                            : reinterpret_cast<sockaddr_in *>(&bound)->sin_port);
+    self->port_ =
+        ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6 *>(&bound)->sin6_port
+                                          : reinterpret_cast<sockaddr_in *>(&bound)->sin_port);
     auto accepted = [](evconnlistener *, evutil_socket_t connection, sockaddr *peer, int,
                        void *arg) {
         static_cast<Listener *>(arg)->on_accept_(Fd(connection), text_of(peer));

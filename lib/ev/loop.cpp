@@ -28,10 +28,8 @@ void Free::operator()(event_base *b) const { event_base_free(b); }
 Loop::Loop() : base_(event_base_new()) {
     if (!base_) std::abort(); // no memory or no epoll at start: nothing can run
     wake_.reset(event_new(
-        base_.get(), -1, 0, [](evutil_socket_t, short, void *arg) {
-            static_cast<Loop *>(arg)->run_posted();
-        },
-        this));
+        base_.get(), -1, 0,
+        [](evutil_socket_t, short, void *arg) { static_cast<Loop *>(arg)->run_posted(); }, this));
 }
 
 Loop::~Loop() = default;

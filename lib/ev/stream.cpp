@@ -79,8 +79,7 @@ void Stream::on_readable() {
 void Stream::write(std::string_view data) {
     if (closed_ || write_error_ || data.empty()) return;
     if (output_.empty()) flush_.set(0);
-    if (output_.empty() || output_.back().size() + data.size() > chunk_size)
-        output_.emplace_back();
+    if (output_.empty() || output_.back().size() + data.size() > chunk_size) output_.emplace_back();
     output_.back() += data;
 }
 
@@ -155,13 +154,13 @@ Result<Fd> begin_connect(const std::string &address) {
     auto port = colon == std::string::npos ? std::nullopt
                                            : parse_uint(address.substr(colon + 1), UINT16_MAX);
     if (port.value_or(0) == 0 ||
-        evutil_parse_sockaddr_port(address.c_str(), reinterpret_cast<sockaddr *>(&where),
-                                   &length) < 0)
+        evutil_parse_sockaddr_port(address.c_str(), reinterpret_cast<sockaddr *>(&where), &length) <
+            0)
         return dtask::fail(address + ": not an address; accepted: a numeric HOST:PORT");
     Fd fd(::socket(where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return fail_errno("socket");
-    if (::connect(fd.get(), reinterpret_cast<sockaddr *>(&where),
-                  static_cast<socklen_t>(length)) < 0 &&
+    if (::connect(fd.get(), reinterpret_cast<sockaddr *>(&where), static_cast<socklen_t>(length)) <
+            0 &&
         errno != EINPROGRESS)
         return fail_errno(address);
     return fd;

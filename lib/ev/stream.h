@@ -64,7 +64,7 @@ private:
     Callbacks callbacks_;
     bool closed_ = false;
     int write_error_ = 0; ///< told once the input has ended
-    std::string input_; ///< its bytes begin_..end_ are input, the rest is room
+    std::string input_;   ///< its bytes begin_..end_ are input, the rest is room
     std::size_t begin_ = 0, end_ = 0;
     std::deque<std::string> output_;
     std::size_t sent_ = 0; ///< of the first chunk

@@ -46,8 +46,7 @@ WorkerLimits worker_limits(const LimitInput &in) {
 
     auto share = share_of(in);
     switch (in.memory.kind) {
-    case MemoryOption::none:
-        break;
+    case MemoryOption::none: break;
     case MemoryOption::automatic: {
         auto asked = multiply(multiply(in.mem_per_cpu_mb, megabyte), in.cpus_per_task);
         limits.task_memory = tighter(asked, share);

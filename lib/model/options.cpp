@@ -317,15 +317,9 @@ const OptionInfo *find_key(std::string_view key) {
 std::string spelled(const OptionInfo &option, std::string_view value, Source source) {
     std::string text;
     switch (source) {
-    case Source::command_line:
-        text.append("--").append(option.name);
-        break;
-    case Source::environment:
-        text = option.twin;
-        break;
-    case Source::admin:
-        text.append("plugstack.conf: ").append(option.key);
-        break;
+    case Source::command_line: text.append("--").append(option.name); break;
+    case Source::environment: text = option.twin; break;
+    case Source::admin: text.append("plugstack.conf: ").append(option.key); break;
     }
     return text + '=' + printable(value);
 }
@@ -382,36 +376,27 @@ Result<Options> options_from_text(std::string_view text) {
 
 std::string_view name_of(Engine engine) {
     switch (engine) {
-    case Engine::native:
-        return "native";
-    case Engine::dask:
-        return "dask";
-    case Engine::off:
-        return "off";
+    case Engine::native: return "native";
+    case Engine::dask: return "dask";
+    case Engine::off: return "off";
     }
     return "";
 }
 
 std::string_view name_of(SlotMode mode) {
     switch (mode) {
-    case SlotMode::packed:
-        return "packed";
-    case SlotMode::dedicated:
-        return "dedicated";
-    case SlotMode::overlap:
-        return "overlap";
+    case SlotMode::packed: return "packed";
+    case SlotMode::dedicated: return "dedicated";
+    case SlotMode::overlap: return "overlap";
     }
     return "";
 }
 
 std::string_view name_of(CpuMode mode) {
     switch (mode) {
-    case CpuMode::automatic:
-        return "auto";
-    case CpuMode::quota:
-        return "quota";
-    case CpuMode::none:
-        return "none";
+    case CpuMode::automatic: return "auto";
+    case CpuMode::quota: return "quota";
+    case CpuMode::none: return "none";
     }
     return "";
 }

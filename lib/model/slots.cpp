@@ -16,12 +16,9 @@ std::string count(std::uint32_t n, std::string_view noun) {
 
 std::uint32_t workers_of(SlotMode mode, std::uint32_t ntasks, std::uint32_t cpus) {
     switch (mode) {
-    case SlotMode::packed:
-        return ntasks - 1 + (cpus > packed_service_cpus ? 1 : 0);
-    case SlotMode::dedicated:
-        return ntasks < 3 ? 0 : ntasks - 2;
-    case SlotMode::overlap:
-        return ntasks;
+    case SlotMode::packed: return ntasks - 1 + (cpus > packed_service_cpus ? 1 : 0);
+    case SlotMode::dedicated: return ntasks < 3 ? 0 : ntasks - 2;
+    case SlotMode::overlap: return ntasks;
     }
     return 0;
 }

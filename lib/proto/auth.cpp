@@ -90,7 +90,8 @@ Result<std::string> Initiator::prove(std::string_view answer) const {
 }
 
 Acceptor::Acceptor(const Token &token, std::uint16_t port, std::string_view nonce)
-    : token_(token), port_(port), nonce_(nonce.empty() ? random_bytes(nonce_size) : std::string(nonce)) {}
+    : token_(token), port_(port),
+      nonce_(nonce.empty() ? random_bytes(nonce_size) : std::string(nonce)) {}
 
 Result<std::string> Acceptor::answer(std::string_view hello) {
     if (hello.size() != hello_size || !hello.starts_with(magic)) return fail("not a dtask peer");

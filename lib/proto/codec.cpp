@@ -177,7 +177,8 @@ Result<Submit> decode_submit(Frame frame) {
     in.natural("f", m.f);
     in.column("k", m.k);
     in.lengths(m.len, frame.payload);
-    m.retries = static_cast<std::uint64_t>(std::max<std::int64_t>(0, frame.header.integer_or("retries", 0)));
+    m.retries = static_cast<std::uint64_t>(
+        std::max<std::int64_t>(0, frame.header.integer_or("retries", 0)));
     m.priority = frame.header.integer_or("priority", 0);
     m.payload = std::move(frame.payload);
     return in.done(std::move(m));
@@ -203,8 +204,11 @@ Result<Run> decode_run(Frame frame) {
 
 Frame encode(Done m) {
     Frame frame = make_frame("done");
-    frame.header.set("k", m.k).set("i", m.i).set("us", m.us).set("raised", m.raised).set("len",
-                                                                                         m.len);
+    frame.header.set("k", m.k)
+        .set("i", m.i)
+        .set("us", m.us)
+        .set("raised", m.raised)
+        .set("len", m.len);
     frame.payload = std::move(m.payload);
     return frame;
 }

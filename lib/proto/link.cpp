@@ -25,8 +25,8 @@ std::unique_ptr<Link> Link::accept(ev::Loop &loop, Fd connection, const Token &t
 std::unique_ptr<Link> Link::initiate(ev::Loop &loop, Fd connecting, std::uint16_t port,
                                      const Token &token, Role role, Callbacks callbacks,
                                      std::int64_t deadline_ms) {
-    std::unique_ptr<Link> link(new Link(loop, std::move(connecting), Initiator(token, role, port), role,
-                                        std::move(callbacks), deadline_ms));
+    std::unique_ptr<Link> link(new Link(loop, std::move(connecting), Initiator(token, role, port),
+                                        role, std::move(callbacks), deadline_ms));
     link->stream_.write(std::string_view(std::get<Initiator>(link->proof_).hello()));
     return link;
 }
@@ -105,8 +105,7 @@ Result<bool> Link::step_frame() {
         return false;
     }
 
-    auto header = decode_header(
-        stream_.peek(lengths_size + lengths->header).substr(lengths_size));
+    auto header = decode_header(stream_.peek(lengths_size + lengths->header).substr(lengths_size));
     if (!header) return fail_from(std::move(header));
     stream_.drop(lengths_size + lengths->header);
     // Taken before the call: the peer may send more, or be closed, in it.

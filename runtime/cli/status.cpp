@@ -64,21 +64,20 @@ void ask_all(std::vector<Question> &questions, const proto::Token &token, const 
         };
         q.dialer = std::make_unique<client::Dialer>(
             loop, token, proto::Role::observer, std::vector{q.address}, answer_ms,
-            client::Dialer::Callbacks{
-                .on_connected =
-                    [&] {
-                        q.us = clock.now_us();
-                        q.dialer->send(proto::make_frame(ask));
-                    },
-                .on_frame =
-                    [&q, &clock, over, answer](proto::Frame frame) {
-                        if (frame.type() != answer || q.answer) return;
-                        q.us = clock.now_us() - q.us;
-                        q.answer = std::move(frame);
-                        over();
-                    },
-                .on_lost = failed,
-                .on_failed = failed});
+            client::Dialer::Callbacks{.on_connected =
+                                          [&] {
+                                              q.us = clock.now_us();
+                                              q.dialer->send(proto::make_frame(ask));
+                                          },
+                                      .on_frame =
+                                          [&q, &clock, over, answer](proto::Frame frame) {
+                                              if (frame.type() != answer || q.answer) return;
+                                              q.us = clock.now_us() - q.us;
+                                              q.answer = std::move(frame);
+                                              over();
+                                          },
+                                      .on_lost = failed,
+                                      .on_failed = failed});
     }
     if (open > 0) loop.run();
     for (auto &q : questions) q.dialer.reset();

@@ -65,8 +65,12 @@ Result<Connection> read_connection_file(const std::string &path) {
     if (!token) return fail_from(std::move(token), path);
     auto address = json->string("address");
     if (!address) return fail_from(std::move(address), path);
-    return Connection{json->string_or("id", ""), json->string_or("engine", ""), *address,
-                      json->string_or("node", ""), *token, ""};
+    return Connection{json->string_or("id", ""),
+                      json->string_or("engine", ""),
+                      *address,
+                      json->string_or("node", ""),
+                      *token,
+                      ""};
 }
 
 void remove_connection_file(const std::string &path, const proto::Token &token) {

@@ -18,8 +18,7 @@ Dialer::Dialer(ev::Loop &loop, const proto::Token &token, proto::Role role,
                std::vector<std::string> candidates, std::int64_t deadline_ms, Callbacks callbacks)
     : loop_(loop), token_(token), role_(role), candidates_(std::move(candidates)),
       callbacks_(std::move(callbacks)), retry_(loop, [this] { attempt(); }),
-      patience_(loop, [this] { next("no answer from " + address()); }),
-      deadline_(loop, [this] {
+      patience_(loop, [this] { next("no answer from " + address()); }), deadline_(loop, [this] {
           over_ = true;
           retry_.cancel();
           patience_.cancel();

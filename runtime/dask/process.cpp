@@ -36,8 +36,7 @@ Result<std::unique_ptr<Process>> Process::start(ev::Loop &loop, SpawnSpec spec,
     spec.null_stdin = true;
     auto pid = spawn(spec);
     if (!pid) return fail_from(std::move(pid), "Dask");
-    return std::unique_ptr<Process>(
-        new Process(loop, *pid, std::move(ours), std::move(callbacks)));
+    return std::unique_ptr<Process>(new Process(loop, *pid, std::move(ours), std::move(callbacks)));
 }
 
 void Process::on_data() {

@@ -30,7 +30,8 @@ Result<std::unique_ptr<Scheduler>> Scheduler::start(ev::Loop &loop, const model:
     std::unique_ptr<Scheduler> self(new Scheduler(loop, std::move(callbacks)));
     auto process = Process::start(
         loop, std::move(*command),
-        {.on_serving = [s = self.get()](const Serving &serving) { s->callbacks_.on_serving(serving); },
+        {.on_serving =
+             [s = self.get()](const Serving &serving) { s->callbacks_.on_serving(serving); },
          .on_exit =
              [s = self.get()](int status) {
                  bool asked = WIFEXITED(status) && WEXITSTATUS(status) == 0;

@@ -94,14 +94,14 @@ void Worker::start_process() {
     auto spec = dask_command("worker", env_, setup());
     if (!spec) return give_up(spec.error().text());
     spec->join_fds = memory_.join_fds();
-    auto process = Process::start(
-        loop_, std::move(*spec),
-        {.on_serving =
-             [this](const Serving &serving) {
-                 log::info("Dask's worker serves at " + serving.address);
-                 if (!std::exchange(registered_, true)) dialer_->send(proto::encode(about_));
-             },
-         .on_exit = [this](int status) { on_exit(status); }});
+    auto process = Process::start(loop_, std::move(*spec),
+                                  {.on_serving =
+                                       [this](const Serving &serving) {
+                                           log::info("Dask's worker serves at " + serving.address);
+                                           if (!std::exchange(registered_, true))
+                                               dialer_->send(proto::encode(about_));
+                                       },
+                                   .on_exit = [this](int status) { on_exit(status); }});
     if (!process) return give_up(process.error().text());
     process_ = std::move(*process);
 }
@@ -111,11 +111,10 @@ void Worker::on_exit(int status) {
                        memory_.was_memory_kill(process_->pid());
     dead_ = std::move(process_);
     if (exit_code_) return;
-    std::string what =
-        memory_kill ? "its Dask worker passed the memory limit of " +
-                          format_size(memory_.limit()) + " (peak " + format_size(memory_.peak()) +
-                          ") and was killed"
-                    : "its Dask worker ended with " + describe_status(status);
+    std::string what = memory_kill ? "its Dask worker passed the memory limit of " +
+                                         format_size(memory_.limit()) + " (peak " +
+                                         format_size(memory_.peak()) + ") and was killed"
+                                   : "its Dask worker ended with " + describe_status(status);
     if (restarts_ >= spec_.options.restarts)
         return give_up(what + "; it was restarted " + std::to_string(restarts_) +
                        " times already (--dtask-restarts)");

@@ -38,10 +38,12 @@ Env client_environment(const Env &task, const model::LaunchSpec &spec, const Clu
     append_python_path(env, python_dir);
     if (spec.options.engine == model::Engine::dask) {
         env.set("DASK_SCHEDULER_ADDRESS", facts.address);
-        env.set("DTASK_INTERFACE_USED", model::value_of(spec.options, *model::find_key("interface")));
+        env.set("DTASK_INTERFACE_USED",
+                model::value_of(spec.options, *model::find_key("interface")));
         // Scripts written for dask_mpi find ours, whatever is installed.
         auto present = env.get_or("PYTHONPATH", "");
-        env.set("PYTHONPATH", python_dir + "/dtask/_shims" + (present.empty() ? "" : ":" + present));
+        env.set("PYTHONPATH",
+                python_dir + "/dtask/_shims" + (present.empty() ? "" : ":" + present));
     }
     return env;
 }
@@ -78,8 +80,8 @@ Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std
     if (!client_path.empty()) env.set("DTASK_CLIENT_PATH", client_path);
     if (!scratch.empty()) env.set("DTASK_SCRATCH", scratch);
     auto threads = std::to_string(std::max(1u, spec.worker_cpus / spec.options.concurrency));
-    for (auto name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-                      "NUMEXPR_NUM_THREADS"})
+    for (auto name :
+         {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"})
         if (!env.get(name)) env.set(name, threads);
     return env;
 }

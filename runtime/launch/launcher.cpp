@@ -23,10 +23,10 @@ namespace dtask::launch {
 
 namespace {
 
-constexpr std::int64_t goodbye_ms = 2'000;       // for scheduler and worker to end by themselves
-constexpr std::int64_t client_grace_ms = 1'000;  // between SIGTERM and SIGKILL of a client
-constexpr unsigned most_redials = 20;            // of a worker whose connection breaks
-constexpr std::int64_t restart_pause_ms = 100;   // doubled with each restart
+constexpr std::int64_t goodbye_ms = 2'000;      // for scheduler and worker to end by themselves
+constexpr std::int64_t client_grace_ms = 1'000; // between SIGTERM and SIGKILL of a client
+constexpr unsigned most_redials = 20;           // of a worker whose connection breaks
+constexpr std::int64_t restart_pause_ms = 100;  // doubled with each restart
 
 bool local(const model::LaunchSpec &spec) { return spec.job == 0; }
 
@@ -37,8 +37,7 @@ Launcher::Launcher(ev::Loop &loop, const proto::Token &token, model::LaunchSpec 
                    std::vector<std::string> arguments)
     : loop_(loop), token_(token), spec_(std::move(spec)), role_(role), env_(std::move(env)),
       self_(std::move(self)), command_(std::move(command)), arguments_(std::move(arguments)),
-      python_dir_(python_directory(self_)),
-      start_deadline_(loop, [this] { on_start_timeout(); }),
+      python_dir_(python_directory(self_)), start_deadline_(loop, [this] { on_start_timeout(); }),
       worker_restart_(loop, [this] { start_worker(); }),
       end_deadline_(loop, [this] { kill_stragglers(); }) {
     cpu_set_t mask;
@@ -116,9 +115,9 @@ void Launcher::start_scheduler() {
 
 void Launcher::start_worker() {
     if (terminated_ || phase_ == Phase::ending) return;
-    auto env = worker_environment(env_, spec_, executor_python(env_, command_),
-                                  script_directory(command_, arguments_), scratch_.path(),
-                                  python_dir_);
+    auto env =
+        worker_environment(env_, spec_, executor_python(env_, command_),
+                           script_directory(command_, arguments_), scratch_.path(), python_dir_);
     auto starts = worker_restarts_ + worker_redials_;
     if (starts > 0) env.set(restart_variable, std::to_string(starts));
     auto pid = start_service("worker", env, cpus_.worker, SIGKILL);
@@ -138,8 +137,9 @@ Result<void> Launcher::prepare_dask() {
     TlsFiles files;
     if (spec_.options.tls) {
         const auto &seed = token_.bytes();
-        auto made = tls::make_credentials({reinterpret_cast<const char *>(seed.data()), seed.size()},
-                                          spec_.node + "." + std::to_string(spec_.rank));
+        auto made =
+            tls::make_credentials({reinterpret_cast<const char *>(seed.data()), seed.size()},
+                                  spec_.node + "." + std::to_string(spec_.rank));
         if (!made) return fail_from(std::move(made));
         files = {scratch_.path() + "/authority.pem", scratch_.path() + "/certificate.pem",
                  scratch_.path() + "/key.pem"};
@@ -249,8 +249,8 @@ void Launcher::start_client(const proto::Info &info) {
     for (const auto &worker : info.workers)
         if (worker.about.nthreads > 0) // packed's task 0 has a smaller one
             facts.memory_limit =
-                std::max(facts.memory_limit, worker.about.memory_limit * spec_.cpus_per_task /
-                                                 worker.about.nthreads);
+                std::max(facts.memory_limit,
+                         worker.about.memory_limit * spec_.cpus_per_task / worker.about.nthreads);
 
     auto env = client_environment(env_, spec_, facts, python_dir_);
     auto program = find_program(command_, env.get_or("PATH", ""));
@@ -329,8 +329,9 @@ void Launcher::on_worker_exit(int status) {
     }
     if (code == exit_code::usage) return tell_unfit("its worker could not start");
     if (worker_restarts_ >= spec_.options.restarts)
-        return tell_unfit("its worker ended with " + describe_status(status) + " and was restarted " +
-                          std::to_string(worker_restarts_) + " times already (--dtask-restarts)");
+        return tell_unfit("its worker ended with " + describe_status(status) +
+                          " and was restarted " + std::to_string(worker_restarts_) +
+                          " times already (--dtask-restarts)");
     log::warning("the worker ended with " + describe_status(status) + "; it is restarted");
     worker_restart_.set(restart_pause_ms << std::min(worker_restarts_, 10u));
     worker_restarts_++;

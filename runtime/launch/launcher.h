@@ -99,7 +99,7 @@ private:
     unsigned worker_restarts_ = 0, worker_redials_ = 0;
     std::optional<proto::Unfit> unfit_; ///< of the client's task: why it has no worker
     bool lingered_ = false;             ///< the scheduler was given more time to end
-    bool terminated_ = false;    ///< SIGTERM has come: nothing is started any more
+    bool terminated_ = false;           ///< SIGTERM has come: nothing is started any more
     bool info_asked_ = false;
     bool timed_out_ = false;
     std::unique_ptr<client::Dialer> dialer_; ///< to the scheduler

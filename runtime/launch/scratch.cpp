@@ -25,13 +25,14 @@ bool is_number(std::string_view text) { return parse_uint(text).has_value(); }
 bool is_scratch_name(std::string_view name) {
     if (!name.starts_with(prefix)) return false;
     auto parts = split(name.substr(prefix.size()), '-');
-    if (parts.size() != 3 || parts[2].size() != random_letters || !is_number(parts[1])) return false;
+    if (parts.size() != 3 || parts[2].size() != random_letters || !is_number(parts[1]))
+        return false;
     auto cluster = split(parts[0], '.');
     return cluster.size() == 2 && is_number(cluster[0]) && is_number(cluster[1]);
 }
 
 bool is_private(const std::filesystem::path &path) {
-    struct stat about{};
+    struct stat about {};
     if (::lstat(path.c_str(), &about) < 0 || !S_ISDIR(about.st_mode)) return false;
     return about.st_uid == ::geteuid() && (about.st_mode & 0777) == 0700;
 }
@@ -54,8 +55,8 @@ void sweep(const std::filesystem::path &base) {
 Result<Scratch> Scratch::make(const std::string &base, const std::string &cluster, unsigned rank) {
     sweep(base);
     Scratch scratch;
-    scratch.path_ = base + "/" + std::string(prefix) + cluster + "-" + std::to_string(rank) +
-                    "-" + std::string(random_letters, 'X');
+    scratch.path_ = base + "/" + std::string(prefix) + cluster + "-" + std::to_string(rank) + "-" +
+                    std::string(random_letters, 'X');
     if (!::mkdtemp(scratch.path_.data())) {
         scratch.path_.clear();
         return fail_errno("--dtask-scratch=" + base + ": no directory can be made in it");

@@ -46,7 +46,7 @@ struct Function {
     ClientId client;
     std::string name;
     std::string pickled;
-    double mean_us = -1; ///< running mean of its run times; below 0 = not known yet
+    double mean_us = -1;     ///< running mean of its run times; below 0 = not known yet
     std::uint64_t tasks = 0; ///< tasks that need it
     bool orphan = false;     ///< its client has gone
     std::unordered_set<WorkerId> holders; ///< workers that were sent it
@@ -61,16 +61,16 @@ struct Task {
     std::uint32_t retries = 0; ///< left, for raised exceptions
     std::uint32_t tries = 0;   ///< executions begun that were lost
     bool assigned = false;
-    bool asked = false;      ///< its worker was asked to give it back, and may have refused
-    InstanceId instance;     ///< of the last dispatch
-    WorkerId worker;         ///< where assigned
+    bool asked = false;  ///< its worker was asked to give it back, and may have refused
+    InstanceId instance; ///< of the last dispatch
+    WorkerId worker;     ///< where assigned
 };
 
 struct Worker {
     proto::Register about;
     std::deque<TaskId> assigned; ///< in the order of dispatch, which it also runs them in
-    std::uint64_t asked = 0;    ///< of them, asked back; those it has begun stay
-    bool answering = false;     ///< it has not answered yet
+    std::uint64_t asked = 0;     ///< of them, asked back; those it has begun stay
+    bool answering = false;      ///< it has not answered yet
     std::uint64_t memory = 0;
     std::uint64_t done = 0;
     std::int64_t heard_us = 0;
@@ -79,7 +79,8 @@ struct Worker {
 
 struct Client {
     std::unordered_map<std::uint64_t, FunctionId> functions; ///< by the client's number
-    std::unordered_map<std::uint64_t, TaskId> tasks; ///< by the client's number; those without an outcome
+    std::unordered_map<std::uint64_t, TaskId>
+        tasks; ///< by the client's number; those without an outcome
 };
 
 struct Core {
@@ -94,7 +95,7 @@ struct Core {
     /// Highest priority first, then first come first served. Ids of tasks that
     /// were cancelled may stand in it until they come up.
     std::map<std::int64_t, std::deque<TaskId>, std::greater<>> ready;
-    std::uint64_t ready_count = 0; ///< of live ones
+    std::uint64_t ready_count = 0;                           ///< of live ones
     std::set<std::pair<std::uint64_t, WorkerId>> idle_order; ///< (load, worker)
     std::map<std::uint64_t, proto::Unfit> unfit;             ///< by Slurm task id
     std::set<std::uint64_t> seen; ///< Slurm tasks whose worker has come, or told that it will not

@@ -7,7 +7,7 @@ namespace dtask::scheduler::placement {
 
 namespace {
 
-constexpr double queue_us = 5'000;       // many round trips to the scheduler
+constexpr double queue_us = 5'000; // many round trips to the scheduler
 constexpr std::uint64_t longest_queue = 256;
 
 } // namespace

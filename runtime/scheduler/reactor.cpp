@@ -206,8 +206,8 @@ void rebalance(Reactor r) {
 // No worker is left and none will come: whoever waits would wait for ever.
 void give_up_if_none_is_left(Reactor r) {
     const auto &unfit = r.core.unfit;
-    bool none = r.core.workers.empty() && !unfit.empty() &&
-                unfit.size() >= r.core.settings.expected;
+    bool none =
+        r.core.workers.empty() && !unfit.empty() && unfit.size() >= r.core.settings.expected;
     if (!none) return;
     std::vector<TaskId> all;
     for (const auto &[id, task] : r.core.tasks) all.push_back(id);
@@ -459,7 +459,8 @@ void on_tick(Reactor r) {
         if (r.clock.now_us() - worker.heard_us > limit) silent.push_back(id);
     for (auto id : silent) {
         r.comm.drop_worker(id);
-        on_worker_lost(r, id, "nothing was heard of it for " + std::to_string(limit / 1'000'000) + " s");
+        on_worker_lost(r, id,
+                       "nothing was heard of it for " + std::to_string(limit / 1'000'000) + " s");
     }
 }
 
@@ -481,15 +482,15 @@ proto::Info info(const Core &core, const Clock &clock) {
     info.done = core.done;
     info.failed = core.failed;
     for (const auto &[id, worker] : core.workers) {
-        std::uint64_t running = std::min<std::uint64_t>(worker.assigned.size(), worker.about.concurrency);
+        std::uint64_t running =
+            std::min<std::uint64_t>(worker.assigned.size(), worker.about.concurrency);
         info.running += running;
         info.waiting += worker.assigned.size() - running;
         info.workers.push_back(
             {worker.about, worker.memory, running, worker.assigned.size() - running, worker.done});
     }
-    std::sort(info.workers.begin(), info.workers.end(), [](const auto &a, const auto &b) {
-        return a.about.task < b.about.task;
-    });
+    std::sort(info.workers.begin(), info.workers.end(),
+              [](const auto &a, const auto &b) { return a.about.task < b.about.task; });
     return info;
 }
 

@@ -53,9 +53,9 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     Server server(loop, *token, settings, std::int64_t{spec.options.timeout_s} * 1000);
     // A cluster on one machine without Slurm is nobody else's business.
     bool local = spec.job == 0;
-    auto port = server.listen(
-        local ? "127.0.0.1" : "",
-        model::candidate_ports(spec.job, spec.step, spec.first_port, spec.last_port));
+    auto port =
+        server.listen(local ? "127.0.0.1" : "",
+                      model::candidate_ports(spec.job, spec.step, spec.first_port, spec.last_port));
     if (!port) return fail_from(std::move(port));
     std::string address = join_address(*host, *port);
     client::Connection connection{settings.id, settings.engine, address, spec.node, *token, ""};
@@ -78,13 +78,12 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     });
     std::unique_ptr<dask::Scheduler> dask_scheduler;
     if (spec.options.engine == model::Engine::dask) {
-        auto started = dask::Scheduler::start(
-            loop, spec, *host, env,
-            {.on_serving = announce,
-             .on_lost = [&](const std::string &why) {
-                 log::error(why);
-                 server.end(exit_code::cluster_lost, why);
-             }});
+        auto started =
+            dask::Scheduler::start(loop, spec, *host, env,
+                                   {.on_serving = announce, .on_lost = [&](const std::string &why) {
+                                        log::error(why);
+                                        server.end(exit_code::cluster_lost, why);
+                                    }});
         if (!started) return fail_from(std::move(started));
         dask_scheduler = std::move(*started);
         server.on_ending([&] { dask_scheduler->quiet(); });
@@ -103,7 +102,8 @@ int main(Env env) {
     raise_descriptor_limit();
     auto spec = launch::take_handover(env);
     if (spec) {
-        if (auto opened = launch::open_log(*spec, "scheduler"); !opened) spec = fail_from(std::move(opened));
+        if (auto opened = launch::open_log(*spec, "scheduler"); !opened)
+            spec = fail_from(std::move(opened));
     }
     Result<int> code = spec ? serve(*spec, env) : fail_from(std::move(spec));
     if (code) return *code;

@@ -10,9 +10,9 @@ namespace dtask::scheduler {
 
 namespace {
 
-constexpr std::int64_t goodbye_ms = 1'000;  // for peers to close after `bye`
+constexpr std::int64_t goodbye_ms = 1'000; // for peers to close after `bye`
 constexpr std::int64_t tick_ms = 1'000;
-constexpr std::size_t most_unproven = 512;  // connections that have not proved themselves yet
+constexpr std::size_t most_unproven = 512; // connections that have not proved themselves yet
 
 } // namespace
 
@@ -59,8 +59,7 @@ Result<std::uint16_t> Server::listen(const std::string &host,
 
 int Server::run() {
     loop_.run();
-    if (refused_ > 1)
-        log::warning(std::to_string(refused_) + " connections in all were refused");
+    if (refused_ > 1) log::warning(std::to_string(refused_) + " connections in all were refused");
     return exit_code_.value_or(exit_code::cluster_lost);
 }
 
@@ -76,9 +75,8 @@ void Server::on_accept(Fd connection, std::string address) {
         loop_, std::move(connection), token_,
         {.on_open = [this, id](proto::Role role) { on_open(id, role); },
          .on_frame = [this, id](proto::Frame frame) { on_frame(id, std::move(frame)); },
-         .on_closed = [this, id](bool proven, const std::string &why) {
-             on_closed(id, proven, why);
-         }});
+         .on_closed = [this, id](bool proven,
+                                 const std::string &why) { on_closed(id, proven, why); }});
     peer.outbox = std::make_unique<Outbox>(*peer.link);
     unproven_.push_back(id);
 }
@@ -238,8 +236,7 @@ Result<void> Server::on_control_frame(ConnectionId id, Peer &peer, const proto::
     if (type == "attach") {
         peer.attached = true;
         attach_deadline_.cancel();
-        if (!core_.settings.address.empty())
-            peer.outbox->frame(proto::encode(worker_count(core_)));
+        if (!core_.settings.address.empty()) peer.outbox->frame(proto::encode(worker_count(core_)));
         return {};
     }
     if (type == "unfit") {
@@ -300,8 +297,7 @@ void Server::end_turn() {
         found->second.outbox->flush();
     }
     dead_.clear();
-    if (exit_code_ && peers_.empty() && core_.seen.size() >= core_.settings.expected)
-        loop_.stop();
+    if (exit_code_ && peers_.empty() && core_.seen.size() >= core_.settings.expected) loop_.stop();
 }
 
 Outbox *Server::outbox(ConnectionId id) {
@@ -342,7 +338,8 @@ proto::Welcome Server::welcome() const {
 
 void Server::function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled) {
     if (auto *out = outbox(to))
-        out->frame(proto::encode(proto::Function{f.value, std::string(name), std::string(pickled)}));
+        out->frame(
+            proto::encode(proto::Function{f.value, std::string(name), std::string(pickled)}));
 }
 
 void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,

@@ -67,7 +67,8 @@ private:
     };
 
     // Comm
-    void function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled) override;
+    void function(WorkerId to, FunctionId f, std::string_view name,
+                  std::string_view pickled) override;
     void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
              std::string_view args) override;
     void retract(WorkerId to, TaskId task, InstanceId instance) override;

@@ -17,16 +17,18 @@ constexpr std::int64_t last_words_ms = 200;
 } // namespace
 
 Executor::Executor(ev::Loop &loop, pid_t pid, Fd socket, Callbacks callbacks)
-    : callbacks_(std::move(callbacks)), pid_(pid), last_words_(loop, [this] {
-          closed_ = true;
-          die_if_over();
-      }),
+    : callbacks_(std::move(callbacks)), pid_(pid), last_words_(loop,
+                                                               [this] {
+                                                                   closed_ = true;
+                                                                   die_if_over();
+                                                               }),
       stream_(loop, std::move(socket),
               {.on_data = [this] { on_data(); },
-               .on_closed = [this](const std::string &) {
-                   closed_ = true;
-                   die_if_over();
-               }}) {}
+               .on_closed =
+                   [this](const std::string &) {
+                       closed_ = true;
+                       die_if_over();
+                   }}) {}
 
 Executor::~Executor() {
     stream_.silence();
@@ -51,12 +53,12 @@ Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, SpawnSpec spec
 void Executor::call(Call call, std::string_view function) {
     using proto::RecordKind;
     if (functions_.insert(call.function).second) {
-        stream_.write(std::string_view(proto::encode_record_head(
-            {RecordKind::function, call.function, 0, function.size()})));
+        stream_.write(std::string_view(
+            proto::encode_record_head({RecordKind::function, call.function, 0, function.size()})));
         stream_.write(function);
     }
-    stream_.write(std::string_view(proto::encode_record_head(
-        {RecordKind::call, call.function, call.task, call.args.size()})));
+    stream_.write(std::string_view(
+        proto::encode_record_head({RecordKind::call, call.function, call.task, call.args.size()})));
     stream_.write(std::string_view(call.args)); // kept: it may have to run elsewhere
     in_flight_.push_back(std::move(call));
 }

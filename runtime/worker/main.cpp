@@ -33,8 +33,7 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     if (!spec.options.worker_interface.empty()) {
         auto host = interface_address(spec.options.worker_interface);
         if (!host)
-            return fail_from(std::move(host),
-                             "--dtask-interface=" + spec.options.worker_interface);
+            return fail_from(std::move(host), "--dtask-interface=" + spec.options.worker_interface);
         settings.door_host = *host;
     } else if (spec.job == 0) {
         settings.door_host = "127.0.0.1"; // one machine: nobody else's business

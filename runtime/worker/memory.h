@@ -42,7 +42,7 @@ public:
 private:
     std::optional<cgroup::WorkerGroup> group_;
     std::uint64_t limit_ = 0;
-    std::uint64_t kills_seen_ = 0;  ///< by the kernel, attributed or too old
+    std::uint64_t kills_seen_ = 0;   ///< by the kernel, attributed or too old
     std::uint64_t kills_before_ = 0; ///< all, when forget_old_kills() was last called
     std::uint64_t watched_peak_ = 0;
     std::vector<pid_t> killed_; ///< by the watch

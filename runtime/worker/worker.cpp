@@ -16,9 +16,9 @@ namespace dtask::worker {
 namespace {
 
 constexpr std::int64_t stat_ms = 1'000;
-constexpr std::int64_t watch_ms = 20;   // between looks at resident sets
-constexpr double ahead_us = 1'000;      // work to give an executor ahead
-constexpr std::size_t most_ahead = 3;   // calls; what is given ahead cannot be given back
+constexpr std::int64_t watch_ms = 20; // between looks at resident sets
+constexpr double ahead_us = 1'000;    // work to give an executor ahead
+constexpr std::size_t most_ahead = 3; // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
 
 } // namespace
@@ -67,8 +67,7 @@ void Worker::dial(std::vector<std::string> candidates) {
                 [this](const std::string &why) {
                     log::write(settings_.restarted ? log::Level::info : log::Level::error,
                                "the scheduler was not found in " +
-                                   std::to_string(settings_.dial_timeout_ms / 1000) +
-                                   " s: " + why);
+                                   std::to_string(settings_.dial_timeout_ms / 1000) + " s: " + why);
                     end(exit_code::no_scheduler);
                 }});
 }
@@ -155,9 +154,8 @@ void Worker::on_kill(const proto::Refs &refs) {
 }
 
 void Worker::drop_call(std::uint64_t task, std::uint64_t instance) {
-    auto dropped = std::erase_if(queue_, [&](const Call &call) {
-        return call.task == task && call.instance == instance;
-    });
+    auto dropped = std::erase_if(
+        queue_, [&](const Call &call) { return call.task == task && call.instance == instance; });
     if (dropped > 0) return;
     for (auto &slot : slots_)
         if (slot.executor && slot.executor->drop(task, instance)) slot.executor->kill();
@@ -168,8 +166,8 @@ void Worker::drop_call(std::uint64_t task, std::uint64_t instance) {
 // queue, from where they can be given back.
 std::size_t Worker::depth(const Function &function) const {
     if (function.mean_us < 0) return 1;
-    return std::clamp<std::size_t>(static_cast<std::size_t>(ahead_us / std::max(function.mean_us, 1.0)),
-                                   1, most_ahead);
+    return std::clamp<std::size_t>(
+        static_cast<std::size_t>(ahead_us / std::max(function.mean_us, 1.0)), 1, most_ahead);
 }
 
 void Worker::feed() {
@@ -206,8 +204,7 @@ void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, st
         failure.kind = proto::FailureKind::too_large;
         // What the user's process says goes into no message unchecked.
         failure.message = "its result has " + std::to_string(parse_uint(value).value_or(0)) +
-                          " bytes; at most " + format_size(proto::max_value) +
-                          " can be returned";
+                          " bytes; at most " + format_size(proto::max_value) + " can be returned";
         end_turn();
         dialer_->send(proto::encode(std::move(failure)));
         return feed();
@@ -233,8 +230,10 @@ void Worker::start_executor(std::size_t slot) {
                  failed_starts_ = 0;
                  feed();
              },
-         .on_outcome = [this](Call call, proto::RecordKind kind, std::string value,
-                              std::uint64_t us) { on_outcome(std::move(call), kind, std::move(value), us); },
+         .on_outcome =
+             [this](Call call, proto::RecordKind kind, std::string value, std::uint64_t us) {
+                 on_outcome(std::move(call), kind, std::move(value), us);
+             },
          .on_dead = [this, slot](int status) { on_executor_dead(slot, status); }});
     if (!executor) return give_up(executor.error().text());
     slots_[slot].executor = std::move(*executor);
@@ -286,8 +285,8 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
     dead_.push_back(std::move(executor));
     end_turn_soon();
     if (failed_starts_ >= most_failed_starts)
-        return give_up("its executors do not start (" + settings_.executor.program + "): " +
-                       last_start_);
+        return give_up("its executors do not start (" + settings_.executor.program +
+                       "): " + last_start_);
     if (!exit_code_ && unfit_.empty()) start_executor(slot);
 }
 
@@ -320,8 +319,7 @@ void Worker::give_up(const std::string &why) {
 }
 
 void Worker::send_unfit() {
-    dialer_->send(
-        proto::encode(proto::Unfit{settings_.about.node, unfit_, settings_.about.task}));
+    dialer_->send(proto::encode(proto::Unfit{settings_.about.node, unfit_, settings_.about.task}));
 }
 
 void Worker::end(int code) {

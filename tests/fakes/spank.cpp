@@ -85,36 +85,16 @@ spank_err_t spank_get_item(spank_t, spank_item_t item, ...) {
         return ESPANK_NOT_TASK;
     }
     switch (item) {
-    case S_JOB_UID:
-        *va_arg(arguments, uid_t *) = slurm.uid;
-        break;
-    case S_JOB_ID:
-        number(slurm.job);
-        break;
-    case S_JOB_STEPID:
-        number(slurm.step);
-        break;
-    case S_JOB_TOTAL_TASK_COUNT:
-        number(slurm.ntasks);
-        break;
-    case S_JOB_LOCAL_TASK_COUNT:
-        number(slurm.local_tasks);
-        break;
-    case S_STEP_CPUS_PER_TASK:
-        number(slurm.cpus_per_task);
-        break;
-    case S_TASK_GLOBAL_ID:
-        number(slurm.rank);
-        break;
-    case S_TASK_ID:
-        *va_arg(arguments, int *) = slurm.local_rank;
-        break;
-    case S_TASK_PID:
-        *va_arg(arguments, pid_t *) = slurm.task_pid;
-        break;
-    case S_STEP_ALLOC_MEM:
-        *va_arg(arguments, std::uint64_t *) = slurm.step_mb;
-        break;
+    case S_JOB_UID: *va_arg(arguments, uid_t *) = slurm.uid; break;
+    case S_JOB_ID: number(slurm.job); break;
+    case S_JOB_STEPID: number(slurm.step); break;
+    case S_JOB_TOTAL_TASK_COUNT: number(slurm.ntasks); break;
+    case S_JOB_LOCAL_TASK_COUNT: number(slurm.local_tasks); break;
+    case S_STEP_CPUS_PER_TASK: number(slurm.cpus_per_task); break;
+    case S_TASK_GLOBAL_ID: number(slurm.rank); break;
+    case S_TASK_ID: *va_arg(arguments, int *) = slurm.local_rank; break;
+    case S_TASK_PID: *va_arg(arguments, pid_t *) = slurm.task_pid; break;
+    case S_STEP_ALLOC_MEM: *va_arg(arguments, std::uint64_t *) = slurm.step_mb; break;
     case S_JOB_ENV: {
         std::vector<std::string> words;
         for (const auto &[name, value] : slurm.env) words.push_back(name + '=' + value);
@@ -126,8 +106,7 @@ spank_err_t spank_get_item(spank_t, spank_item_t item, ...) {
         *va_arg(arguments, int *) = static_cast<int>(slurm.argv.size());
         *va_arg(arguments, char ***) = slurm.argv_block.data();
         break;
-    default:
-        rc = ESPANK_BAD_ARG;
+    default: rc = ESPANK_BAD_ARG;
     }
     va_end(arguments);
     return rc;

@@ -2,8 +2,8 @@
 //
 // A stream of frames from a peer that holds the token: lengths, headers, and
 // every decoder on every frame. What was decoded can be written and read again.
-#include "lib/proto/codec.h"
 #include "lib/proto/frame.h"
+#include "lib/proto/codec.h"
 #include "tests/fuzz/target.h"
 
 using namespace dtask;

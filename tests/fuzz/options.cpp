@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The options' text form, and single values as a user writes them.
-#include "lib/model/keyvalue.h"
 #include "lib/model/options.h"
+#include "lib/model/keyvalue.h"
 #include "tests/fuzz/target.h"
 
 using namespace dtask;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What an executor, which runs the user's code, may put on its socket.
-#include "lib/proto/frame.h"
 #include "lib/proto/record.h"
+#include "lib/proto/frame.h"
 #include "tests/fuzz/target.h"
 
 using namespace dtask::proto;

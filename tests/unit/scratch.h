@@ -16,7 +16,8 @@ namespace dtask::test {
 class Scratch {
 public:
     Scratch() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "dtask-test-XXXXXX").string();
+        std::string pattern =
+            (std::filesystem::temp_directory_path() / "dtask-test-XXXXXX").string();
         ck_assert_msg(::mkdtemp(pattern.data()) != nullptr, "no scratch directory");
         path_ = pattern;
     }

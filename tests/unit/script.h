@@ -22,12 +22,14 @@ public:
         : loop_(loop), patience_us_(patience_ms * 1000) {}
 
     /// Once `come` is true, `act`.
-    void when(const char *what, std::function<bool()> come, std::function<void()> act = [] {}) {
+    void when(
+        const char *what, std::function<bool()> come, std::function<void()> act = [] {}) {
         steps_.push_back({what, std::move(come), std::move(act)});
     }
     /// At once, after the steps before it.
     void then(std::function<void()> act) {
-        when("nothing", [] { return true; }, std::move(act));
+        when(
+            "nothing", [] { return true; }, std::move(act));
     }
 
     /// From now on, until it is destroyed; call before the loop runs.

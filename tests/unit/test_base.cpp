@@ -89,8 +89,8 @@ END_TEST
 START_TEST(test_first_host) {
     struct {
         const char *list, *first;
-    } rows[]{{"n3", "n3"},           {"n[3-5,9],m1", "n3"}, {"n[03-05]", "n03"},
-             {"n[7]", "n7"},         {"n[1,2]-ib", "n1-ib"}, {"a[1-2]b[3-4],c", "a1b3"},
+    } rows[]{{"n3", "n3"},       {"n[3-5,9],m1", "n3"},  {"n[03-05]", "n03"},
+             {"n[7]", "n7"},     {"n[1,2]-ib", "n1-ib"}, {"a[1-2]b[3-4],c", "a1b3"},
              {"m1,n[1-2]", "m1"}};
     for (auto &row : rows) {
         auto first = first_host(row.list);

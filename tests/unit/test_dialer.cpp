@@ -73,7 +73,8 @@ START_TEST(test_finds_the_first) {
     ck_text_eq(dialer.local_host(), "127.0.0.1");
     dialer.send(make_frame("info"));
     right.links[0]->send(encode_bye("x"));
-    wait_for(loop, "both frames", [&] { return right.frames.size() == 1 && seen.frames.size() == 1; });
+    wait_for(loop, "both frames",
+             [&] { return right.frames.size() == 1 && seen.frames.size() == 1; });
     ck_text_eq(right.frames[0].type(), "info");
     ck_assert_int_eq(other.visits, 0);
     right.links.clear();
@@ -92,7 +93,8 @@ START_TEST(test_passes_over_the_others) {
     Dialer dialer(loop, secret, Role::worker,
                   {refusing(loop), foreign.address(), silent.address(), right.address()}, 5'000,
                   seen.callbacks());
-    wait_for(loop, "the connection", [&] { return seen.connected == 1; }, 5'000);
+    wait_for(
+        loop, "the connection", [&] { return seen.connected == 1; }, 5'000);
     ck_text_eq(dialer.address(), right.address().c_str());
     ck_assert_int_ge(foreign.visits, 1);
     ck_assert(!foreign.role);
@@ -164,12 +166,14 @@ START_TEST(test_relay) {
         auto &leg = *legs.emplace_back(std::make_unique<Leg>());
         leg.near = std::make_unique<ev::Stream>(
             loop, std::move(fd),
-            ev::Stream::Callbacks{.on_data = [&leg] { leg.far->write(leg.near->take(leg.near->available())); },
-                                  .on_closed = [](const std::string &) {}});
+            ev::Stream::Callbacks{
+                .on_data = [&leg] { leg.far->write(leg.near->take(leg.near->available())); },
+                .on_closed = [](const std::string &) {}});
         leg.far = std::make_unique<ev::Stream>(
             loop, must(ev::begin_connect(right.address())),
-            ev::Stream::Callbacks{.on_data = [&leg] { leg.near->write(leg.far->take(leg.far->available())); },
-                                  .on_closed = [](const std::string &) {}});
+            ev::Stream::Callbacks{
+                .on_data = [&leg] { leg.near->write(leg.far->take(leg.far->available())); },
+                .on_closed = [](const std::string &) {}});
     }));
     Seen seen;
     Dialer dialer(loop, secret, Role::client, {"127.0.0.1:" + std::to_string(relay->port())}, 300,

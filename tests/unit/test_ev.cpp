@@ -198,7 +198,8 @@ START_TEST(test_large_data) {
         else
             one.stream.write(std::move(piece));
     }
-    wait_for(loop, "24 MiB", [&] { return two.heard.size() == sent.size(); }, 20'000);
+    wait_for(
+        loop, "24 MiB", [&] { return two.heard.size() == sent.size(); }, 20'000);
     ck_assert(two.heard == sent);
 }
 END_TEST
@@ -299,16 +300,15 @@ START_TEST(test_listen_and_connect) {
         peer = address;
     }));
     ck_assert_uint_gt(listener->port(), 0);
-    Ear client(loop,
-               must(ev::begin_connect("127.0.0.1:" + std::to_string(listener->port()))));
+    Ear client(loop, must(ev::begin_connect("127.0.0.1:" + std::to_string(listener->port()))));
     client.stream.write(std::string_view("written before it was connected"));
     wait_for(loop, "the words", [&] { return server && !server->heard.empty(); });
     ck_text_eq(server->heard, "written before it was connected");
     ck_text_eq(peer, "127.0.0.1");
     ck_text_eq(client.stream.local_host(), "127.0.0.1");
-    ck_contains(error_of(ev::Listener::bind(loop, "127.0.0.1", listener->port(),
-                                            [](Fd, std::string) {})),
-                "Address already in use");
+    ck_contains(
+        error_of(ev::Listener::bind(loop, "127.0.0.1", listener->port(), [](Fd, std::string) {})),
+        "Address already in use");
 }
 END_TEST
 
@@ -316,8 +316,7 @@ START_TEST(test_listen_everywhere) {
     ev::Loop loop;
     std::string peer;
     auto listener = must(ev::Listener::bind(loop, "", 0, [&](Fd, std::string a) { peer = a; }));
-    Ear client(loop,
-               must(ev::begin_connect("127.0.0.1:" + std::to_string(listener->port()))));
+    Ear client(loop, must(ev::begin_connect("127.0.0.1:" + std::to_string(listener->port()))));
     wait_for(loop, "a connection", [&] { return !peer.empty(); });
     ck_text_eq(peer, "127.0.0.1"); // not ::ffff:127.0.0.1
 }
@@ -351,9 +350,8 @@ END_TEST
 START_TEST(test_out_of_descriptors) {
     ev::Loop loop;
     std::vector<Fd> accepted;
-    auto listener = must(ev::Listener::bind(loop, "127.0.0.1", 0, [&](Fd fd, std::string) {
-        accepted.push_back(std::move(fd));
-    }));
+    auto listener = must(ev::Listener::bind(
+        loop, "127.0.0.1", 0, [&](Fd fd, std::string) { accepted.push_back(std::move(fd)); }));
     auto address = "127.0.0.1:" + std::to_string(listener->port());
     auto one = must(ev::begin_connect(address));
     wait_for(loop, "the first connection", [&] { return accepted.size() == 1; });

@@ -130,7 +130,8 @@ START_TEST(test_large_values) {
     p.start();
     std::string large(5 << 20, 'x');
     for (std::uint64_t task = 1; task <= 3; task++) p.call(task, large);
-    wait_for(p.loop, "15 MiB there and back", [&] { return p.outcomes.size() == 3; }, 20'000);
+    wait_for(
+        p.loop, "15 MiB there and back", [&] { return p.outcomes.size() == 3; }, 20'000);
     for (auto &outcome : p.outcomes) ck_assert(outcome.value == "f1:" + large);
 }
 END_TEST
@@ -301,9 +302,9 @@ END_TEST
 // It runs the user's code: what it says is checked.
 START_TEST(test_says_nonsense) {
     must(log::open("", log::Level::error, ""));
-    for (auto script : {"os.write(3, b'hello, this is no record of any kind')",
-                        "os.write(3, head.pack(5, 0, 1, 1 << 60))",
-                        "os.write(3, head.pack(1, 0, 1, 0))"}) {
+    for (auto script :
+         {"os.write(3, b'hello, this is no record of any kind')",
+          "os.write(3, head.pack(5, 0, 1, 1 << 60))", "os.write(3, head.pack(1, 0, 1, 0))"}) {
         Played p(fakes::executor(std::string("ready(); ") + script + "; time.sleep(60)"));
         p.start();
         p.call(1);
@@ -376,13 +377,12 @@ Suite *suite() {
     auto s = suite_create("executor");
     auto c = tcase_create("executor");
     tcase_set_timeout(c, 30);
-    for (auto test :
-         {test_runs_calls_in_order, test_functions, test_large_values, test_kinds_of_outcome,
-          test_not_started, test_dies_before_it_is_ready, test_dies_in_a_call, test_last_words,
-          test_dies_in_the_middle_of_a_record, test_dies_while_idle,
-          test_takes_no_calls_once_its_socket_is_closed, test_child_holds_the_socket,
-          test_group_is_killed, test_says_nonsense, test_answers_nobody_asked_for, test_drop,
-          test_its_surroundings})
+    for (auto test : {test_runs_calls_in_order, test_functions, test_large_values,
+                      test_kinds_of_outcome, test_not_started, test_dies_before_it_is_ready,
+                      test_dies_in_a_call, test_last_words, test_dies_in_the_middle_of_a_record,
+                      test_dies_while_idle, test_takes_no_calls_once_its_socket_is_closed,
+                      test_child_holds_the_socket, test_group_is_killed, test_says_nonsense,
+                      test_answers_nobody_asked_for, test_drop, test_its_surroundings})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

@@ -10,7 +10,8 @@ using dtask::test::must;
 namespace {
 
 START_TEST(test_reads_members) {
-    auto json = must(Json::parse(R"({"s":"ü","n":7,"m":-7,"c":[0,1,9007199254740991],"o":{"x":1}})"));
+    auto json =
+        must(Json::parse(R"({"s":"ü","n":7,"m":-7,"c":[0,1,9007199254740991],"o":{"x":1}})"));
     ck_text_eq(must(json.string("s")), "ü");
     ck_assert_uint_eq(must(json.natural("n")), 7);
     ck_assert_int_eq(must(json.integer("m")), -7);
@@ -26,7 +27,8 @@ END_TEST
 
 // A member that is missing or of another type is named.
 START_TEST(test_refuses_other_types) {
-    auto json = must(Json::parse(R"({"s":"7","f":7.0,"m":-7,"c":[1,-1],"d":[1,2.5],"e":["1"],"z":null})"));
+    auto json =
+        must(Json::parse(R"({"s":"7","f":7.0,"m":-7,"c":[1,-1],"d":[1,2.5],"e":["1"],"z":null})"));
     ck_text_eq(error_of(json.string("none")), "\"none\" is missing or not a string");
     ck_text_eq(error_of(json.string("f")), "\"f\" is missing or not a string");
     ck_text_eq(error_of(json.natural("s")), "\"s\" is missing or not a number");

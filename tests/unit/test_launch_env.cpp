@@ -120,12 +120,13 @@ START_TEST(test_service_environment) {
 END_TEST
 
 START_TEST(test_worker_environment) {
-    auto env = worker_environment(task(), spec(), "/opt/python3", "/home/u/scripts", "/tmp/s", "/p");
+    auto env =
+        worker_environment(task(), spec(), "/opt/python3", "/home/u/scripts", "/tmp/s", "/p");
     ck_text_eq(value(env, "DTASK_PYTHON"), "/opt/python3");
     ck_text_eq(value(env, "DTASK_CLIENT_PATH"), "/home/u/scripts");
     ck_text_eq(value(env, "DTASK_SCRATCH"), "/tmp/s");
-    for (auto name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-                      "NUMEXPR_NUM_THREADS"})
+    for (auto name :
+         {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"})
         ck_text_eq(value(env, name), "4");
     ck_text_eq(value(env, "PMI_RANK"), "(unset)");
     ck_text_eq(value(env, "PYTHONPATH"), "/p");
@@ -140,7 +141,8 @@ START_TEST(test_worker_environment) {
     ck_text_eq(value(other, "DTASK_CLIENT_PATH"), "(unset)");
     ck_text_eq(value(other, "DTASK_SCRATCH"), "(unset)");
     shared.options.concurrency = 9; // more than CPUs: still one thread each
-    ck_text_eq(value(worker_environment(task(), shared, "p", "", "", "/p"), "OMP_NUM_THREADS"), "1");
+    ck_text_eq(value(worker_environment(task(), shared, "p", "", "", "/p"), "OMP_NUM_THREADS"),
+               "1");
 }
 END_TEST
 
@@ -359,7 +361,8 @@ START_TEST(test_connection_files_that_are_none) {
         must(replace_file(scratch / "f", row.text, 0600));
         ck_contains(error_of(client::read_connection_file(scratch / "f")), row.why);
     }
-    must(replace_file(scratch / "f", "{\"type\":\"dtask\",\"token\":\"" + token_text + "\"}", 0600));
+    must(
+        replace_file(scratch / "f", "{\"type\":\"dtask\",\"token\":\"" + token_text + "\"}", 0600));
     ck_contains(error_of(client::read_connection_file(scratch / "f")), "\"address\" is missing");
     ck_contains(error_of(client::write_connection_file(scratch / "f/g/h", connection())),
                 "Not a directory");
@@ -414,8 +417,8 @@ START_TEST(test_scratch_is_swept) {
     };
     abandoned("dtask-1.0-7-abcdef", 0700);
     must(make_directories(base / "dtask-1.0-7-abcdef/x", 0700));
-    abandoned("dtask-other", 0700);        // no step's name
-    abandoned("dtask-1.0-8-public", 0755); // not private
+    abandoned("dtask-other", 0700);                            // no step's name
+    abandoned("dtask-1.0-8-public", 0755);                     // not private
     must(make_directories(base / "dtask-1.0-6-marker", 0700)); // without a marker
     must(replace_file(base / "dtask-1.0-9-a_file", "", 0700));
     ck_assert_int_eq(::symlink("/", (base / "dtask-1.0-5-a_link").c_str()), 0);

@@ -130,8 +130,9 @@ START_TEST(test_open_and_frames_in_order) {
         c.far.link->send(encode(function));
         c.near.link->send(encode(WorkerCount{n, count}));
     }
-    wait_for(c.loop, "all frames",
-             [&] { return c.near.frames.size() == count && c.far.frames.size() == count; }, 20'000);
+    wait_for(
+        c.loop, "all frames",
+        [&] { return c.near.frames.size() == count && c.far.frames.size() == count; }, 20'000);
     for (std::uint64_t n = 0; n < count; n++) {
         auto function = must(decode_function(std::move(c.near.frames[n])));
         ck_assert_uint_eq(function.f, n);

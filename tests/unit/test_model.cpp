@@ -89,17 +89,33 @@ private:
     void event() {
         switch (below(24)) {
         case 0: new_client(); break;
-        case 1: if (chance(15)) lose_client(); break;
+        case 1:
+            if (chance(15)) lose_client();
+            break;
         case 2: new_function(); break;
-        case 3: case 4: submit(); break;
+        case 3:
+        case 4: submit(); break;
         case 5: cancel(); break;
         case 6: new_worker(); break;
-        case 7: if (chance(25)) lose_worker(); break;
-        case 8: if (chance(10)) unfit(); break;
+        case 7:
+            if (chance(25)) lose_worker();
+            break;
+        case 8:
+            if (chance(10)) unfit();
+            break;
         case 9: quiet(); break;
-        case 10: case 11: case 12: case 13: dispatch(); break;
-        case 14: case 15: case 16: case 17: case 18: worker_reads(); break;
-        case 19: case 20: case 21: worker_works(); break;
+        case 10:
+        case 11:
+        case 12:
+        case 13: dispatch(); break;
+        case 14:
+        case 15:
+        case 16:
+        case 17:
+        case 18: worker_reads(); break;
+        case 19:
+        case 20:
+        case 21: worker_works(); break;
         default: report_arrives(); break;
         }
         after();
@@ -249,8 +265,7 @@ private:
         task->second.current = run;
         auto &worker = workers_.at(run.worker);
         worker.dispatched.push_back(run.task);
-        worker.inbox.push_back(
-            {Message::run, {{run.worker, run.task, run.instance}}, run.args});
+        worker.inbox.push_back({Message::run, {{run.worker, run.task, run.instance}}, run.args});
     }
 
     void check_that_none_idles() {
@@ -352,9 +367,10 @@ private:
         if (task) {
             auto [client, key] = names_.at(ref.task);
             undispatch(*task);
-            bool retried = task->retries > 0 &&
-                           (report.kind == Report::raised ||
-                            (report.kind == Report::failed && report.failure == FailureKind::memory));
+            bool retried =
+                task->retries > 0 &&
+                (report.kind == Report::raised ||
+                 (report.kind == Report::failed && report.failure == FailureKind::memory));
             if (retried)
                 task->retries--;
             else if (report.kind == Report::done)

@@ -31,8 +31,8 @@ START_TEST(test_ports_are_in_range_and_differ) {
     struct {
         std::uint16_t first, last;
         std::size_t count;
-    } rows[]{{20000, 29999, 16}, {1, 65535, 16}, {50000, 50000, 1},
-             {50000, 50002, 3},  {50000, 50015, 16}, {50000, 50016, 16}, {65535, 65535, 1}};
+    } rows[]{{20000, 29999, 16}, {1, 65535, 16},     {50000, 50000, 1}, {50000, 50002, 3},
+             {50000, 50015, 16}, {50000, 50016, 16}, {65535, 65535, 1}};
     for (auto &row : rows)
         for (std::uint32_t job = 0; job < 200; job++) {
             auto ports = candidate_ports(job, job % 3, row.first, row.last);

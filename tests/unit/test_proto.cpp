@@ -151,9 +151,10 @@ START_TEST(test_handshake_cut_short_or_foreign) {
     auto secret = token();
     Initiator initiator(secret, Role::client, 0);
     Acceptor acceptor(secret, 0);
-    for (std::string hello : {std::string(), std::string("dtask-1\n"), std::string(48, '\0'),
-                              std::string("GET / HTTP/1.1\r\nHost: n1:20000\r\nAccept: */*\r\n\r\n"),
-                              initiator.hello().substr(1), initiator.hello() + "x"})
+    for (std::string hello :
+         {std::string(), std::string("dtask-1\n"), std::string(48, '\0'),
+          std::string("GET / HTTP/1.1\r\nHost: n1:20000\r\nAccept: */*\r\n\r\n"),
+          initiator.hello().substr(1), initiator.hello() + "x"})
         ck_text_eq(error_of(acceptor.answer(hello)), "not a dtask peer");
     auto answer = must(acceptor.answer(initiator.hello()));
     for (std::string wrong : {std::string(), answer.substr(0, answer_size - 1), answer + "x",
@@ -179,8 +180,8 @@ START_TEST(test_token_text) {
     auto secret = Token::random();
     ck_assert_uint_eq(secret.hex().size(), 64);
     ck_assert(must(Token::from_hex(secret.hex())).bytes() == secret.bytes());
-    for (std::string text : {std::string(), std::string(62, 'a'), std::string(66, 'a'),
-                             std::string(64, 'g')})
+    for (std::string text :
+         {std::string(), std::string(62, 'a'), std::string(66, 'a'), std::string(64, 'g')})
         ck_text_eq(error_of(Token::from_hex(text)), "token: not 64 hexadecimal digits");
 }
 END_TEST
@@ -332,9 +333,9 @@ START_TEST(test_encode_as_the_fixtures) {
     auto workers = frame("workers");
     check_members(encode(must(decode_worker_count(workers))), workers, {"n", "expected"});
     auto about = frame("register");
-    check_members(encode(must(decode_register(about.header))), about,
-                  {"name", "node", "task", "pid", "nthreads", "concurrency", "memory_limit",
-                   "address"});
+    check_members(
+        encode(must(decode_register(about.header))), about,
+        {"name", "node", "task", "pid", "nthreads", "concurrency", "memory_limit", "address"});
     auto pong = frame("pong");
     check_members(encode(must(decode_register(pong.header)), "pong"), pong, {"name", "address"});
     auto unfit = frame("unfit");
@@ -357,7 +358,8 @@ START_TEST(test_encode_as_the_fixtures) {
     auto info = frame("info");
     auto written = encode(must(decode_info(info)));
     check_members(written, info, {"id", "engine", "address", "uptime", "expected", "clients"});
-    check_members({must(written.header.member("tasks")), {}}, {must(info.header.member("tasks")), {}},
+    check_members({must(written.header.member("tasks")), {}},
+                  {must(info.header.member("tasks")), {}},
                   {"waiting", "running", "done", "failed"});
     check_members({must(written.header.member("workers")).at(0), {}},
                   {must(info.header.member("workers")).at(0), {}},
@@ -388,7 +390,9 @@ START_TEST(test_encode_failures) {
         std::vector<const char *> members;
     } rows[]{
         {"failed-raised", FailureKind::raised, {"message", "worker", "node", "tries"}},
-        {"failed-memory", FailureKind::memory, {"message", "worker", "node", "signal", "limit", "peak", "tries"}},
+        {"failed-memory",
+         FailureKind::memory,
+         {"message", "worker", "node", "signal", "limit", "peak", "tries"}},
         {"failed-crashed-signal", FailureKind::crashed, {"message", "signal", "tries"}},
         {"failed-crashed-exit", FailureKind::crashed, {"message", "exit", "tries"}},
         {"failed-cancelled", FailureKind::cancelled, {"message", "worker", "node"}},
@@ -426,17 +430,33 @@ START_TEST(test_missing_and_mistyped_members) {
         bool (*decodes)(Frame);
         std::vector<const char *> members;
     } rows[]{
-        {"function", [](Frame f) { return decode_function(std::move(f)).has_value(); }, {"f", "name"}},
-        {"submit-one", [](Frame f) { return decode_submit(std::move(f)).has_value(); }, {"f", "k", "len"}},
-        {"run", [](Frame f) { return decode_run(std::move(f)).has_value(); }, {"f", "k", "i", "len"}},
-        {"done-worker", [](Frame f) { return decode_done(std::move(f)).has_value(); }, {"k", "i", "us", "raised", "len"}},
-        {"failed-worker", [](Frame f) { return decode_failure(std::move(f)).has_value(); }, {"k", "i", "kind", "message", "signal", "exit", "limit", "peak"}},
-        {"register", [](Frame f) { return decode_register(f.header).has_value(); }, {"name", "node", "task", "pid", "nthreads", "concurrency", "memory_limit", "address"}},
+        {"function",
+         [](Frame f) { return decode_function(std::move(f)).has_value(); },
+         {"f", "name"}},
+        {"submit-one",
+         [](Frame f) { return decode_submit(std::move(f)).has_value(); },
+         {"f", "k", "len"}},
+        {"run",
+         [](Frame f) { return decode_run(std::move(f)).has_value(); },
+         {"f", "k", "i", "len"}},
+        {"done-worker",
+         [](Frame f) { return decode_done(std::move(f)).has_value(); },
+         {"k", "i", "us", "raised", "len"}},
+        {"failed-worker",
+         [](Frame f) { return decode_failure(std::move(f)).has_value(); },
+         {"k", "i", "kind", "message", "signal", "exit", "limit", "peak"}},
+        {"register",
+         [](Frame f) { return decode_register(f.header).has_value(); },
+         {"name", "node", "task", "pid", "nthreads", "concurrency", "memory_limit", "address"}},
         {"unfit", [](Frame f) { return decode_unfit(f).has_value(); }, {"task", "node", "message"}},
         {"retract", [](Frame f) { return decode_refs(f).has_value(); }, {"k", "i"}},
-        {"welcome", [](Frame f) { return decode_welcome(f).has_value(); }, {"id", "engine", "address", "expected", "workers", "nthreads", "memory_limit"}},
+        {"welcome",
+         [](Frame f) { return decode_welcome(f).has_value(); },
+         {"id", "engine", "address", "expected", "workers", "nthreads", "memory_limit"}},
         {"workers", [](Frame f) { return decode_worker_count(f).has_value(); }, {"n", "expected"}},
-        {"info", [](Frame f) { return decode_info(f).has_value(); }, {"id", "engine", "address", "uptime", "expected", "clients", "tasks", "workers"}},
+        {"info",
+         [](Frame f) { return decode_info(f).has_value(); },
+         {"id", "engine", "address", "uptime", "expected", "clients", "tasks", "workers"}},
     };
     for (auto &row : rows) {
         ck_assert_msg(row.decodes(frame(row.file)), "%s", row.file);
@@ -461,13 +481,14 @@ END_TEST
 START_TEST(test_columns_of_unequal_length) {
     ck_contains(error_of(decode_submit(frame_of(R"({"f":1,"k":[1,2],"len":[3]})", "abc"))),
                 "\"len\" is not as long as the other columns");
-    ck_contains(error_of(decode_run(frame_of(R"({"f":[1],"k":[1,2],"i":[1,1],"len":[1,1]})", "ab"))),
-                "\"k\" is not as long");
+    ck_contains(
+        error_of(decode_run(frame_of(R"({"f":[1],"k":[1,2],"i":[1,1],"len":[1,1]})", "ab"))),
+        "\"k\" is not as long");
     ck_contains(error_of(decode_run(frame_of(R"({"f":[],"k":[],"i":[1],"len":[]})"))),
                 "\"i\" is not as long");
-    ck_contains(error_of(decode_done(frame_of(
-                    R"({"k":[1],"i":[1],"us":[],"raised":[0],"len":[0]})"))),
-                "\"us\" is not as long");
+    ck_contains(
+        error_of(decode_done(frame_of(R"({"k":[1],"i":[1],"us":[],"raised":[0],"len":[0]})"))),
+        "\"us\" is not as long");
     ck_contains(error_of(decode_refs(frame_of(R"({"k":[1],"i":[]})"))), "\"i\" is not as long");
 }
 END_TEST
@@ -536,12 +557,12 @@ START_TEST(test_record_heads_that_are_none) {
                    ("a record of kind " + std::to_string(kind)).c_str());
     }
     constexpr std::uint64_t most = max_value + (1 << 20);
-    ck_assert_uint_eq(must(decode_record_head(encode_record_head({RecordKind::error, 0, 0, most}))).length,
-                      most);
+    ck_assert_uint_eq(
+        must(decode_record_head(encode_record_head({RecordKind::error, 0, 0, most}))).length, most);
     for (auto length : {most + 1, std::uint64_t{1} << 40, UINT64_MAX})
-        ck_contains(error_of(decode_record_head(
-                        encode_record_head({RecordKind::result, 0, 0, length}))),
-                    "a record of ");
+        ck_contains(
+            error_of(decode_record_head(encode_record_head({RecordKind::result, 0, 0, length}))),
+            "a record of ");
 }
 END_TEST
 

@@ -595,7 +595,7 @@ START_TEST(test_silent_workers_are_lost) {
     s.dispatch();
     ck_assert(s.comm.take_runs().at(0).task == run.task); // it runs elsewhere
     s.clock.advance(50'000'000);
-    s.done(other);                                        // a report is a sign of life too
+    s.done(other); // a report is a sign of life too
     s.clock.advance(50'000'000);
     on_tick(s.reactor());
     s.comm.take_results();
@@ -842,20 +842,40 @@ END_TEST
 Suite *suite() {
     auto s = suite_create("scheduler");
     auto c = tcase_create("reactor");
-    for (auto test :
-         {test_one_task, test_tasks_wait_for_a_worker, test_few_tasks_are_spread,
-          test_depth_follows_the_run_time, test_concurrency_gives_more, test_priorities,
-          test_two_clients, test_stale_reports_are_ignored, test_raised,
-          test_retries_of_raised_exceptions, test_crashes_are_tried_three_times,
-          test_a_crashed_task_goes_first, test_memory, test_cancel_what_is_ready,
-          test_cancel_what_is_assigned, test_cancel_what_is_done, test_cancel_what_is_asked_back,
-          test_client_lost, test_functions_are_forgotten_where_they_are,
-          test_what_closes_a_client, test_worker_lost, test_worker_lost_counts_what_runs,
-          test_worker_lost_three_times, test_silent_workers_are_lost,
-          test_an_idle_worker_takes_from_a_busy_one, test_a_worker_that_gives_nothing_back,
-          test_the_donor_is_lost, test_partly_idle_workers_take_too, test_unfit_and_one_left,
-          test_unfit_and_none_left, test_the_last_worker_becomes_unfit,
-          test_an_unfit_task_recovers, test_info, test_reports_that_do_not_add_up})
+    for (auto test : {test_one_task,
+                      test_tasks_wait_for_a_worker,
+                      test_few_tasks_are_spread,
+                      test_depth_follows_the_run_time,
+                      test_concurrency_gives_more,
+                      test_priorities,
+                      test_two_clients,
+                      test_stale_reports_are_ignored,
+                      test_raised,
+                      test_retries_of_raised_exceptions,
+                      test_crashes_are_tried_three_times,
+                      test_a_crashed_task_goes_first,
+                      test_memory,
+                      test_cancel_what_is_ready,
+                      test_cancel_what_is_assigned,
+                      test_cancel_what_is_done,
+                      test_cancel_what_is_asked_back,
+                      test_client_lost,
+                      test_functions_are_forgotten_where_they_are,
+                      test_what_closes_a_client,
+                      test_worker_lost,
+                      test_worker_lost_counts_what_runs,
+                      test_worker_lost_three_times,
+                      test_silent_workers_are_lost,
+                      test_an_idle_worker_takes_from_a_busy_one,
+                      test_a_worker_that_gives_nothing_back,
+                      test_the_donor_is_lost,
+                      test_partly_idle_workers_take_too,
+                      test_unfit_and_one_left,
+                      test_unfit_and_none_left,
+                      test_the_last_worker_becomes_unfit,
+                      test_an_unfit_task_recovers,
+                      test_info,
+                      test_reports_that_do_not_add_up})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

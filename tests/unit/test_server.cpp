@@ -61,31 +61,31 @@ struct Cluster {
             loop, must(ev::begin_connect(address())), port, other ? *other : token, role,
             {.on_open = [&peer](Role) { peer.open = true; },
              .on_frame = [&peer](Frame f) { peer.frames[f.type()].push_back(std::move(f)); },
-             .on_closed =
-                 [&peer](bool, const std::string &) {
-                     peer.closed = true;
-                 }});
+             .on_closed = [&peer](bool, const std::string &) { peer.closed = true; }});
         return peer;
     }
     Peer &launcher() {
         auto &peer = connect(Role::control);
-        script.when("the launcher", [&peer] { return peer.open; },
-                    [&peer] { peer.send(make_frame("attach")); });
+        script.when(
+            "the launcher", [&peer] { return peer.open; },
+            [&peer] { peer.send(make_frame("attach")); });
         script.when("the count of workers", [&peer] { return peer.count("workers") > 0; });
         return peer;
     }
     Peer &worker(std::uint64_t task = 0) {
         auto &peer = connect(Role::worker);
-        script.when("the greeting", [&peer] { return peer.count("welcome") == 1; }, [&peer, task] {
-            peer.send(encode_here(task));
-            Register about;
-            about.task = task;
-            about.name = about.node = "n" + std::to_string(task);
-            about.address = "127.0.0.1:1";
-            about.nthreads = 4;
-            about.memory_limit = 100;
-            peer.send(encode(about));
-        });
+        script.when(
+            "the greeting", [&peer] { return peer.count("welcome") == 1; },
+            [&peer, task] {
+                peer.send(encode_here(task));
+                Register about;
+                about.task = task;
+                about.name = about.node = "n" + std::to_string(task);
+                about.address = "127.0.0.1:1";
+                about.nthreads = 4;
+                about.memory_limit = 100;
+                peer.send(encode(about));
+            });
         return peer;
     }
     Peer &client() {
@@ -102,8 +102,9 @@ struct Cluster {
     void leave_at_bye() {
         for (auto &peer : peers) {
             auto *p = peer.get();
-            script.when("good-bye", [p] { return p->closed || p->count("bye") > 0; },
-                        [p] { p->link.reset(); });
+            script.when(
+                "good-bye", [p] { return p->closed || p->count("bye") > 0; },
+                [p] { p->link.reset(); });
         }
         script.then([this] { peers.clear(); });
     }
@@ -128,9 +129,8 @@ START_TEST(test_one_task_from_client_to_worker_and_back) {
     Cluster c;
     auto &launcher = c.launcher();
     auto &worker = c.worker();
-    c.script.when("the worker to be counted", [&] {
-        return must(decode_worker_count(launcher.last("workers"))).n == 1;
-    });
+    c.script.when("the worker to be counted",
+                  [&] { return must(decode_worker_count(launcher.last("workers"))).n == 1; });
     auto &client = c.client();
     c.script.then([&] {
         auto welcome = must(decode_welcome(client.last("welcome")));
@@ -140,33 +140,38 @@ START_TEST(test_one_task_from_client_to_worker_and_back) {
         client.send(R"({"t":"function","f":5,"name":"double"})", "pickled");
         client.send(R"({"t":"submit","f":5,"k":[3,9],"len":[2,0]})", "21");
     });
-    c.script.when("the tasks", [&] { return worker.count("run") == 1; }, [&] {
-        auto function = must(decode_function(worker.last("function")));
-        ck_text_eq(function.pickled, "pickled");
-        ck_text_eq(function.name, "double");
-        auto run = must(decode_run(worker.last("run")));
-        ck_assert_uint_eq(run.k.size(), 2);
-        ck_assert((run.f == Column{function.f, function.f}));
-        ck_text_eq(run.payload, "21");
-        worker.send(encode(Done{run.k, run.i, {5, 5}, {0, 1}, {2, 5}, "42error"}));
-    });
-    c.script.when("both outcomes", [&] { return client.count("done") && client.count("failed"); },
-                  [&] {
-                      ck_assert((must(client.last("done").header.column("k")) == Column{3}));
-                      ck_text_eq(client.last("done").payload, "42");
-                      auto &failed = client.last("failed");
-                      ck_assert_int_eq(must(failed.header.integer("k")), 9);
-                      ck_text_eq(must(failed.header.string("kind")), "raised");
-                      ck_text_eq(must(failed.header.string("worker")), "n0");
-                      ck_text_eq(failed.payload, "error");
-                      client.send(make_frame("info"));
-                  });
-    c.script.when("the state", [&] { return client.count("info") == 1; }, [&] {
-        auto info = must(decode_info(client.last("info")));
-        ck_assert_uint_eq(info.done, 1);
-        ck_assert_uint_eq(info.failed, 1);
-        ck_assert_uint_eq(info.workers.at(0).about.nthreads, 4);
-    });
+    c.script.when(
+        "the tasks", [&] { return worker.count("run") == 1; },
+        [&] {
+            auto function = must(decode_function(worker.last("function")));
+            ck_text_eq(function.pickled, "pickled");
+            ck_text_eq(function.name, "double");
+            auto run = must(decode_run(worker.last("run")));
+            ck_assert_uint_eq(run.k.size(), 2);
+            ck_assert((run.f == Column{function.f, function.f}));
+            ck_text_eq(run.payload, "21");
+            worker.send(encode(Done{run.k, run.i, {5, 5}, {0, 1}, {2, 5}, "42error"}));
+        });
+    c.script.when(
+        "both outcomes", [&] { return client.count("done") && client.count("failed"); },
+        [&] {
+            ck_assert((must(client.last("done").header.column("k")) == Column{3}));
+            ck_text_eq(client.last("done").payload, "42");
+            auto &failed = client.last("failed");
+            ck_assert_int_eq(must(failed.header.integer("k")), 9);
+            ck_text_eq(must(failed.header.string("kind")), "raised");
+            ck_text_eq(must(failed.header.string("worker")), "n0");
+            ck_text_eq(failed.payload, "error");
+            client.send(make_frame("info"));
+        });
+    c.script.when(
+        "the state", [&] { return client.count("info") == 1; },
+        [&] {
+            auto info = must(decode_info(client.last("info")));
+            ck_assert_uint_eq(info.done, 1);
+            ck_assert_uint_eq(info.failed, 1);
+            ck_assert_uint_eq(info.workers.at(0).about.nthreads, 4);
+        });
     c.shutdown(launcher);
     ck_assert_int_eq(c.play(), 0);
     ck_text_eq(c.log_text(), "");
@@ -190,24 +195,24 @@ START_TEST(test_results_are_gathered) {
         client.send(std::move(submit));
     });
     auto answered = std::make_shared<std::size_t>(0);
-    c.script.when("all results",
-                  [&, answered] {
-                      for (auto &frame : std::exchange(worker.frames["run"], {})) {
-                          auto run = must(decode_run(std::move(frame)));
-                          *answered += run.k.size();
-                          auto n = run.k.size();
-                          worker.send(encode(Done{run.k, run.i, Column(n, 1), Column(n, 0), run.len,
-                                                  run.payload}));
-                      }
-                      std::size_t sum = 0;
-                      for (auto &frame : client.frames["done"])
-                          sum += must(frame.header.column("k")).size();
-                      return sum == count;
-                  },
-                  [&, answered] {
-                      ck_assert_uint_eq(*answered, count);
-                      ck_assert_uint_lt(client.count("done"), 100);
-                  });
+    c.script.when(
+        "all results",
+        [&, answered] {
+            for (auto &frame : std::exchange(worker.frames["run"], {})) {
+                auto run = must(decode_run(std::move(frame)));
+                *answered += run.k.size();
+                auto n = run.k.size();
+                worker.send(
+                    encode(Done{run.k, run.i, Column(n, 1), Column(n, 0), run.len, run.payload}));
+            }
+            std::size_t sum = 0;
+            for (auto &frame : client.frames["done"]) sum += must(frame.header.column("k")).size();
+            return sum == count;
+        },
+        [&, answered] {
+            ck_assert_uint_eq(*answered, count);
+            ck_assert_uint_lt(client.count("done"), 100);
+        });
     c.shutdown(launcher);
     ck_assert_int_eq(c.play(), 0);
 }
@@ -243,14 +248,17 @@ START_TEST(test_wrong_messages_close_their_sender) {
     auto &client = c.client();
     for (auto &row : rows) {
         auto &peer = c.connect(row.role);
-        c.script.when("the greeting", [&peer] { return peer.count("welcome") == 1; },
-                      [&peer, &row] { peer.send(row.header); });
-        c.script.when(row.header, [&peer] { return peer.closed; }, [&c, &row] {
-            auto text = c.log_text();
-            auto lines = split(trim(text), '\n');
-            ck_contains(std::string(lines.back()), row.why);
-            ck_contains(std::string(lines.back()), "closing the connection from 127.0.0.1");
-        });
+        c.script.when(
+            "the greeting", [&peer] { return peer.count("welcome") == 1; },
+            [&peer, &row] { peer.send(row.header); });
+        c.script.when(
+            row.header, [&peer] { return peer.closed; },
+            [&c, &row] {
+                auto text = c.log_text();
+                auto lines = split(trim(text), '\n');
+                ck_contains(std::string(lines.back()), row.why);
+                ck_contains(std::string(lines.back()), "closing the connection from 127.0.0.1");
+            });
     }
     c.script.then([&] { client.send(make_frame("info")); });
     c.script.when("an answer after all that", [&] { return client.count("info") == 1; });
@@ -263,14 +271,12 @@ START_TEST(test_a_worker_registers_once) {
     Cluster c;
     auto &launcher = c.launcher();
     auto &worker = c.worker();
-    c.script.then([&] {
-        worker.send(encode(Register{"n0", "n0", "a", 0, 1, 1, 1, 0}));
-    });
-    c.script.when("its end", [&] { return worker.closed; },
-                  [&] { ck_contains(c.log_text(), "registered twice"); });
-    c.script.when("the count", [&] {
-        return must(decode_worker_count(launcher.last("workers"))).n == 0;
-    });
+    c.script.then([&] { worker.send(encode(Register{"n0", "n0", "a", 0, 1, 1, 1, 0})); });
+    c.script.when(
+        "its end", [&] { return worker.closed; },
+        [&] { ck_contains(c.log_text(), "registered twice"); });
+    c.script.when("the count",
+                  [&] { return must(decode_worker_count(launcher.last("workers"))).n == 0; });
     c.shutdown(launcher);
     ck_assert_int_eq(c.play(), 0);
 }
@@ -291,18 +297,21 @@ START_TEST(test_strangers) {
     c.script.then([&, loud] {
         for (int n = 0; n < 50; n++) {
             loud->push_back(must(ev::begin_connect(c.address())));
-            (void)!::send(loud->back().get(), "GET / HTTP/1.1\r\nHost: localhost:20000\r\nAccept: */*\r\n",
-                          50, MSG_NOSIGNAL);
+            (void)!::send(loud->back().get(),
+                          "GET / HTTP/1.1\r\nHost: localhost:20000\r\nAccept: */*\r\n", 50,
+                          MSG_NOSIGNAL);
         }
     });
     auto &client = c.client();
     c.script.then([&] { client.send(make_frame("info")); });
-    c.script.when("an answer", [&] { return client.count("info") == 1; }, [&] {
-        auto text = c.log_text();
-        ck_assert_uint_eq(split(trim(text), '\n').size(), 1);
-        ck_contains(text, "refused a connection from 127.0.0.1");
-        ck_assert(!test::contains(text, c.token.hex()));
-    });
+    c.script.when(
+        "an answer", [&] { return client.count("info") == 1; },
+        [&] {
+            auto text = c.log_text();
+            ck_assert_uint_eq(split(trim(text), '\n').size(), 1);
+            ck_contains(text, "refused a connection from 127.0.0.1");
+            ck_assert(!test::contains(text, c.token.hex()));
+        });
     c.shutdown(launcher);
     ck_assert_int_eq(c.play(), 0);
     ck_contains(c.log_text(), " connections in all were refused");
@@ -320,8 +329,8 @@ START_TEST(test_a_thousand_half_open_connections) {
         });
     auto &client = c.client();
     c.script.then([&] { client.send(make_frame("info")); });
-    c.script.when("an answer", [&] { return client.count("info") == 1; },
-                  [held] { held->clear(); });
+    c.script.when(
+        "an answer", [&] { return client.count("info") == 1; }, [held] { held->clear(); });
     c.shutdown(launcher);
     ck_assert_int_eq(c.play(), 0);
 }
@@ -336,14 +345,16 @@ START_TEST(test_worker_lost) {
         client.send(R"({"t":"function","f":1,"name":"f"})");
         client.send(R"({"t":"submit","f":1,"k":[1],"len":[0]})");
     });
-    c.script.when("the task", [&] { return worker.count("run") == 1; },
-                  [&] { worker.link.reset(); });
+    c.script.when(
+        "the task", [&] { return worker.count("run") == 1; }, [&] { worker.link.reset(); });
     auto &next = c.worker(1);
-    c.script.when("the task once more", [&] { return next.count("run") == 1; }, [&] {
-        auto run = must(decode_run(next.last("run")));
-        ck_assert((run.i == Column{2}));
-        worker.closed = true;
-    });
+    c.script.when(
+        "the task once more", [&] { return next.count("run") == 1; },
+        [&] {
+            auto run = must(decode_run(next.last("run")));
+            ck_assert((run.i == Column{2}));
+            worker.closed = true;
+        });
     c.shutdown(launcher);
     ck_assert_int_eq(c.play(), 0);
 }
@@ -353,17 +364,23 @@ START_TEST(test_unfit_tasks_are_told_and_closed) {
     Cluster c(2);
     auto &launcher = c.launcher();
     auto &unfit = c.connect(Role::control);
-    c.script.when("the greeting", [&] { return unfit.count("welcome") == 1; },
-                  [&] { unfit.send(encode(Unfit{"n1", "no interface ib0", 1})); });
-    c.script.when("it to be closed", [&] { return unfit.closed; }, [&] {
-        ck_contains(c.log_text(), "task 1 on n1 cannot serve: no interface ib0");
-        ck_assert_uint_eq(must(decode_worker_count(launcher.last("workers"))).expected, 1);
-        // The client's own task may be unfit as a worker, and still has the client.
-        launcher.send(encode(Unfit{"n0", "no python", 0}));
-    });
-    c.script.when("the count", [&] {
-        return must(decode_worker_count(launcher.last("workers"))).expected == 0;
-    }, [&] { ck_assert(!launcher.closed); });
+    c.script.when(
+        "the greeting", [&] { return unfit.count("welcome") == 1; },
+        [&] {
+            unfit.send(encode(Unfit{"n1", "no interface ib0", 1}));
+        });
+    c.script.when(
+        "it to be closed", [&] { return unfit.closed; },
+        [&] {
+            ck_contains(c.log_text(), "task 1 on n1 cannot serve: no interface ib0");
+            ck_assert_uint_eq(must(decode_worker_count(launcher.last("workers"))).expected, 1);
+            // The client's own task may be unfit as a worker, and still has the client.
+            launcher.send(encode(Unfit{"n0", "no python", 0}));
+        });
+    c.script.when(
+        "the count",
+        [&] { return must(decode_worker_count(launcher.last("workers"))).expected == 0; },
+        [&] { ck_assert(!launcher.closed); });
     c.shutdown(launcher);
     ck_assert_int_eq(c.play(), 0);
 }
@@ -374,11 +391,14 @@ START_TEST(test_the_clients_launcher_is_lost) {
     auto &launcher = c.launcher();
     auto &worker = c.worker();
     c.script.then([&] { launcher.link.reset(); });
-    c.script.when("good-bye", [&] { return worker.count("bye") > 0; }, [&] {
-        ck_text_eq(must(worker.frames["bye"].front().header.string("why")), "the client's launcher was lost");
-        ck_contains(c.log_text(), "the launcher of the client was lost");
-        c.peers.clear();
-    });
+    c.script.when(
+        "good-bye", [&] { return worker.count("bye") > 0; },
+        [&] {
+            ck_text_eq(must(worker.frames["bye"].front().header.string("why")),
+                       "the client's launcher was lost");
+            ck_contains(c.log_text(), "the launcher of the client was lost");
+            c.peers.clear();
+        });
     ck_assert_int_eq(c.play(), exit_code::cluster_lost);
 }
 END_TEST
@@ -408,15 +428,19 @@ START_TEST(test_a_late_worker) {
     Cluster c(1);
     auto &launcher = c.launcher();
     c.script.then([&] { launcher.send(encode_shutdown(0)); });
-    c.script.when("good-bye", [&] { return launcher.count("bye") == 1; }, [&] {
-        launcher.link->close();
-        launcher.link.reset();
-        auto &late = c.connect(Role::worker);
-        c.script.when("the greeting", [&] { return late.count("welcome") == 1; },
-                      [&] { late.send(encode_here(0)); });
-        c.script.when("good-bye to it", [&] { return late.count("bye") == 1; },
-                      [&] { late.link->close(), c.peers.clear(); });
-    });
+    c.script.when(
+        "good-bye", [&] { return launcher.count("bye") == 1; },
+        [&] {
+            launcher.link->close();
+            launcher.link.reset();
+            auto &late = c.connect(Role::worker);
+            c.script.when(
+                "the greeting", [&] { return late.count("welcome") == 1; },
+                [&] { late.send(encode_here(0)); });
+            c.script.when(
+                "good-bye to it", [&] { return late.count("bye") == 1; },
+                [&] { late.link->close(), c.peers.clear(); });
+        });
     ck_assert_int_eq(c.play(), 0);
 }
 END_TEST
@@ -436,12 +460,12 @@ Suite *suite() {
     auto s = suite_create("server");
     auto c = tcase_create("server");
     tcase_set_timeout(c, 40);
-    for (auto test :
-         {test_one_task_from_client_to_worker_and_back, test_results_are_gathered,
-          test_wrong_messages_close_their_sender, test_a_worker_registers_once, test_strangers,
-          test_a_thousand_half_open_connections, test_worker_lost,
-          test_unfit_tasks_are_told_and_closed, test_the_clients_launcher_is_lost,
-          test_nobody_attaches, test_peers_that_stay, test_a_late_worker, test_ports_that_are_taken})
+    for (auto test : {test_one_task_from_client_to_worker_and_back, test_results_are_gathered,
+                      test_wrong_messages_close_their_sender, test_a_worker_registers_once,
+                      test_strangers, test_a_thousand_half_open_connections, test_worker_lost,
+                      test_unfit_tasks_are_told_and_closed, test_the_clients_launcher_is_lost,
+                      test_nobody_attaches, test_peers_that_stay, test_a_late_worker,
+                      test_ports_that_are_taken})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

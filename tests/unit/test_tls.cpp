@@ -22,7 +22,9 @@ using Text = std::unique_ptr<BIO, decltype(&BIO_free_all)>;
 
 const std::string one(32, '\x01'), two(32, '\x02');
 
-Text text(const std::string &pem) { return {BIO_new_mem_buf(pem.data(), int(pem.size())), BIO_free_all}; }
+Text text(const std::string &pem) {
+    return {BIO_new_mem_buf(pem.data(), int(pem.size())), BIO_free_all};
+}
 
 Certificate certificate(const std::string &pem) {
     Certificate read(PEM_read_bio_X509(text(pem).get(), nullptr, nullptr, nullptr), X509_free);
@@ -45,7 +47,8 @@ std::string subject(const std::string &pem) {
 
 /// As a TLS library does it, for `purpose`.
 bool verifies(const std::string &pem, const std::string &authority, int purpose) {
-    std::unique_ptr<X509_STORE, decltype(&X509_STORE_free)> store(X509_STORE_new(), X509_STORE_free);
+    std::unique_ptr<X509_STORE, decltype(&X509_STORE_free)> store(X509_STORE_new(),
+                                                                  X509_STORE_free);
     X509_STORE_add_cert(store.get(), certificate(authority).get());
     std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)> context(X509_STORE_CTX_new(),
                                                                             X509_STORE_CTX_free);
@@ -110,9 +113,9 @@ END_TEST
 Suite *suite() {
     auto s = suite_create("tls");
     auto c = tcase_create("tls");
-    for (auto test : {test_tasks_of_one_step_trust_each_other, test_steps_do_not_trust_each_other,
-                      test_only_the_authority_signs, test_valid_now_and_on_clocks_that_differ,
-                      test_long_names})
+    for (auto test :
+         {test_tasks_of_one_step_trust_each_other, test_steps_do_not_trust_each_other,
+          test_only_the_authority_signs, test_valid_now_and_on_clocks_that_differ, test_long_names})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

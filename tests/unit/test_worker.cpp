@@ -152,26 +152,27 @@ START_TEST(test_registers_runs_and_ends) {
         c.send_run(10, 2, "abc");
     });
     auto seen = std::make_shared<std::uint64_t>(0);
-    c.script.when("two results",
-           [&c, seen] {
-               for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front()) {
-                   auto &frame = c.peers[0]->frames.front();
-                   if (Cluster::by_the_way(frame)) continue;
-                   ck_text_eq(frame.type(), "done");
-                   auto done = must(decode_done(std::move(frame)));
-                   for (std::size_t n = 0; n < done.k.size(); n++) {
-                       ck_assert_uint_eq(done.k[n], 10 + *seen);
-                       ck_assert_uint_eq(done.i[n], 1);
-                       ck_assert_uint_eq(done.us[n], 7);
-                       ck_assert_uint_eq(done.raised[n], 0);
-                       ck_assert_uint_eq(done.len[n], 6);
-                       ++*seen;
-                   }
-                   ck_assert(done.payload.starts_with("F1:abc"));
-               }
-               return *seen == 2;
-           },
-           [] {});
+    c.script.when(
+        "two results",
+        [&c, seen] {
+            for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front()) {
+                auto &frame = c.peers[0]->frames.front();
+                if (Cluster::by_the_way(frame)) continue;
+                ck_text_eq(frame.type(), "done");
+                auto done = must(decode_done(std::move(frame)));
+                for (std::size_t n = 0; n < done.k.size(); n++) {
+                    ck_assert_uint_eq(done.k[n], 10 + *seen);
+                    ck_assert_uint_eq(done.i[n], 1);
+                    ck_assert_uint_eq(done.us[n], 7);
+                    ck_assert_uint_eq(done.raised[n], 0);
+                    ck_assert_uint_eq(done.len[n], 6);
+                    ++*seen;
+                }
+                ck_assert(done.payload.starts_with("F1:abc"));
+            }
+            return *seen == 2;
+        },
+        [] {});
     c.bye();
     ck_assert_int_eq(c.play(), 0);
     while (::waitpid(-1, nullptr, 0) > 0) { // killed, reaped at the latest by its parent
@@ -229,7 +230,8 @@ for function, task, body in calls():
         c.send_run(1, 4);
     });
     auto done = [](std::uint64_t k) {
-        return [k](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{k})); };
+        return
+            [k](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{k})); };
     };
     c.on("done", done(1));
     c.on("failed", [](Frame frame) {
@@ -271,14 +273,15 @@ for function, task, body in calls():
         c.send_run(1, 2);
     });
     auto seen = std::make_shared<std::size_t>(0);
-    c.script.when("both",
-           [&c, seen] {
-               for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front())
-                   if (c.peers[0]->frames.front().type() == "done")
-                       *seen += must(decode_done(c.peers[0]->frames.front())).k.size();
-               return *seen == 2;
-           },
-           [] {});
+    c.script.when(
+        "both",
+        [&c, seen] {
+            for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front())
+                if (c.peers[0]->frames.front().type() == "done")
+                    *seen += must(decode_done(c.peers[0]->frames.front())).k.size();
+            return *seen == 2;
+        },
+        [] {});
     c.bye();
     ck_assert_int_eq(c.play(), 0);
 }
@@ -300,9 +303,12 @@ START_TEST(test_retract) {
         c.send_function();
         c.send_run(1, 4, "hold");
     });
-    c.script.when("the first to begin", [] { return true; }, [&] {
-        c.send(encode_refs("retract", {{3, 4, 9, 2}, {1, 1, 1, 7}})); // 9: unknown; 2: another dispatch
-    });
+    c.script.when(
+        "the first to begin", [] { return true; },
+        [&] {
+            c.send(encode_refs("retract",
+                               {{3, 4, 9, 2}, {1, 1, 1, 7}})); // 9: unknown; 2: another dispatch
+        });
     c.on("retracted", [&](Frame frame) {
         auto refs = must(decode_refs(frame));
         ck_assert((refs.k == Column{3, 4} && refs.i == Column{1, 1}));
@@ -324,7 +330,8 @@ START_TEST(test_kill) {
         c.send_run(2, 2, "x");
         c.send(encode_refs("kill", {{1, 2, 99}, {1, 1, 1}}));
     });
-    c.on("done", [](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{3})); });
+    c.on("done",
+         [](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{3})); });
     c.bye();
     ck_assert_int_eq(c.play(), 0);
 }
@@ -347,8 +354,9 @@ START_TEST(test_forget) {
 END_TEST
 
 START_TEST(test_frames_that_are_wrong) {
-    for (auto header : {R"({"t":"run","f":[1]})", R"({"t":"retract","k":[1],"i":[]})",
-                        R"({"t":"forget","f":"all"})", R"({"t":"welcome"})", R"({"t":"function"})"}) {
+    for (auto header :
+         {R"({"t":"run","f":[1]})", R"({"t":"retract","k":[1],"i":[]})",
+          R"({"t":"forget","f":"all"})", R"({"t":"welcome"})", R"({"t":"function"})"}) {
         Cluster c;
         c.on("register", [&](Frame) { c.send({must(Json::parse(header)), {}}); });
         ck_assert_int_eq(c.play(), exit_code::cluster_lost);
@@ -363,17 +371,20 @@ END_TEST
 START_TEST(test_executors_that_do_not_start) {
     Cluster c;
     c.settings.executor = fakes::executor("sys.exit(3)");
-    c.script.when("its report", [&] {
-        return !c.peers.empty() && !c.peers[0]->frames.empty() &&
-               c.peers[0]->frames.back().type() == "unfit";
-    }, [&] {
-        auto unfit = must(decode_unfit(c.peers[0]->frames.back()));
-        ck_assert_uint_eq(unfit.task, 3);
-        ck_text_eq(unfit.node, "n1");
-        ck_contains(unfit.message, "its executors do not start");
-        ck_contains(unfit.message, "exit code 3");
-        c.peers[0]->link.reset(); // the scheduler closes it
-    });
+    c.script.when(
+        "its report",
+        [&] {
+            return !c.peers.empty() && !c.peers[0]->frames.empty() &&
+                   c.peers[0]->frames.back().type() == "unfit";
+        },
+        [&] {
+            auto unfit = must(decode_unfit(c.peers[0]->frames.back()));
+            ck_assert_uint_eq(unfit.task, 3);
+            ck_text_eq(unfit.node, "n1");
+            ck_contains(unfit.message, "its executors do not start");
+            ck_contains(unfit.message, "exit code 3");
+            c.peers[0]->link.reset(); // the scheduler closes it
+        });
     ck_assert_int_eq(c.play(), exit_code::unfit);
 }
 END_TEST
@@ -392,7 +403,8 @@ END_TEST
 START_TEST(test_scheduler_lost) {
     Cluster c;
     c.on_register();
-    c.script.when("loss", [] { return true; }, [&] { c.peers[0]->link.reset(); });
+    c.script.when(
+        "loss", [] { return true; }, [&] { c.peers[0]->link.reset(); });
     ck_assert_int_eq(c.play(), exit_code::cluster_lost);
 }
 END_TEST
@@ -425,7 +437,8 @@ START_TEST(test_sigint) {
     ck_assert_int_eq(c.play(), 0);
     Cluster d;
     d.listener.reset();
-    d.script.when("a moment", [] { return true; }, [] { ::raise(SIGINT); });
+    d.script.when(
+        "a moment", [] { return true; }, [] { ::raise(SIGINT); });
     ck_assert_int_eq(d.play(), 0);
 }
 END_TEST
@@ -435,19 +448,22 @@ START_TEST(test_slow_greeting) {
     Cluster c;
     c.greets = false;
     auto since = std::make_shared<std::int64_t>(0);
-    c.script.when("the connection", [&c] { return !c.peers.empty() && c.peers[0]->role; },
-           [&c, since] { *since = c.clock.now_us(); });
-    c.script.when("more than a stat's second", [&c, since] { return c.clock.now_us() - *since > 1'300'000; },
-           [&c] {
-               ck_assert_uint_eq(c.peers[0]->frames.size(), 1);
-               ck_text_eq(c.peers[0]->frames[0].type(), "here");
-               ck_assert_uint_eq(must(c.peers[0]->frames[0].header.natural("task")), 3);
-               c.send(encode(c.welcome));
-           });
+    c.script.when(
+        "the connection", [&c] { return !c.peers.empty() && c.peers[0]->role; },
+        [&c, since] { *since = c.clock.now_us(); });
+    c.script.when(
+        "more than a stat's second", [&c, since] { return c.clock.now_us() - *since > 1'300'000; },
+        [&c] {
+            ck_assert_uint_eq(c.peers[0]->frames.size(), 1);
+            ck_text_eq(c.peers[0]->frames[0].type(), "here");
+            ck_assert_uint_eq(must(c.peers[0]->frames[0].header.natural("task")), 3);
+            c.send(encode(c.welcome));
+        });
     c.on_register();
-    c.script.when("a sign of life", [&c] {
-        return !c.peers[0]->frames.empty() && c.peers[0]->frames.back().type() == "stat";
-    }, [&c] { ck_assert_uint_gt(must(c.peers[0]->frames.back().header.natural("memory")), mib); });
+    c.script.when(
+        "a sign of life",
+        [&c] { return !c.peers[0]->frames.empty() && c.peers[0]->frames.back().type() == "stat"; },
+        [&c] { ck_assert_uint_gt(must(c.peers[0]->frames.back().header.natural("memory")), mib); });
     c.bye();
     ck_assert_int_eq(c.play(), 0);
 }
@@ -459,11 +475,13 @@ START_TEST(test_follows_the_address) {
     auto other = c.listen();
     c.welcome.address = Cluster::address(*other);
     c.settings.follow_address = true;
-    c.on("register", [](Frame) {}, 1);
-    c.script.when("the first connection to be closed", [&c] { return c.peers[0]->closed; },
-           [&c] {
-               for (auto &frame : c.peers[0]->frames) ck_text_eq(frame.type(), "here");
-           });
+    c.on(
+        "register", [](Frame) {}, 1);
+    c.script.when(
+        "the first connection to be closed", [&c] { return c.peers[0]->closed; },
+        [&c] {
+            for (auto &frame : c.peers[0]->frames) ck_text_eq(frame.type(), "here");
+        });
     c.bye();
     ck_assert_int_eq(c.play(), 0);
 }
@@ -477,23 +495,26 @@ START_TEST(test_door) {
     bool refused = false;
     c.on("register", [&](Frame frame) {
         auto where = must(decode_register(frame.header)).address;
-        friendly = Link::initiate(c.loop, must(ev::begin_connect(where)), port_of(where),
-                                  c.token, Role::observer,
+        friendly = Link::initiate(c.loop, must(ev::begin_connect(where)), port_of(where), c.token,
+                                  Role::observer,
                                   {.on_open = [&](Role) { friendly->send(make_frame("ping")); },
                                    .on_frame = [&](Frame f) { pong = std::move(f); },
                                    .on_closed = [](bool, const std::string &) {}});
-        stranger = Link::initiate(c.loop, must(ev::begin_connect(where)), port_of(where),
-                                  Token::random(), Role::observer,
-                                  {.on_open = [](Role) { ck_abort_msg("a stranger came in"); },
-                                   .on_frame = [](Frame) {},
-                                   .on_closed = [&](bool, const std::string &) { refused = true; }});
+        stranger = Link::initiate(
+            c.loop, must(ev::begin_connect(where)), port_of(where), Token::random(), Role::observer,
+            {.on_open = [](Role) { ck_abort_msg("a stranger came in"); },
+             .on_frame = [](Frame) {},
+             .on_closed = [&](bool, const std::string &) { refused = true; }});
     });
-    c.script.when("pong", [&] { return pong && refused; }, [&] {
-        ck_text_eq(pong->type(), "pong");
-        ck_text_eq(must(decode_register(pong->header)).name, "n1.3");
-        friendly->send(make_frame("shutdown")); // anything else: closed
-    });
-    c.script.when("the door to be shut", [&] { return !friendly->open(); }, [] {});
+    c.script.when(
+        "pong", [&] { return pong && refused; },
+        [&] {
+            ck_text_eq(pong->type(), "pong");
+            ck_text_eq(must(decode_register(pong->header)).name, "n1.3");
+            friendly->send(make_frame("shutdown")); // anything else: closed
+        });
+    c.script.when(
+        "the door to be shut", [&] { return !friendly->open(); }, [] {});
     c.bye();
     ck_assert_int_eq(c.play(), 0);
 }
@@ -524,7 +545,8 @@ for function, task, body in calls():
         ck_assert_uint_gt(failure.peak, 100 * mib);
         ck_contains(failure.message, "passed the worker's memory limit of 100M (peak ");
     });
-    c.on("done", [](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{2})); });
+    c.on("done",
+         [](Frame frame) { ck_assert((must(decode_done(std::move(frame))).k == Column{2})); });
     c.bye();
     ck_assert_int_eq(c.play(Memory({}, 100 * mib)), 0);
 }
