@@ -26,6 +26,18 @@ std::vector<std::string> own_arguments() {
     return words;
 }
 
+std::vector<std::string> command_of(spank_t spank) {
+    int argc = 0;
+    char **argv = nullptr;
+    if (spank_get_item(spank, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS) return {};
+    return {argv, argv + std::max(argc, 0)};
+}
+
+void unset_handover() {
+    ::unsetenv(token_variable);
+    ::unsetenv(options_variable);
+}
+
 std::string joined(const std::vector<std::string> &names) {
     std::string text;
     for (std::size_t i = 0; i < names.size(); i++)
@@ -92,6 +104,8 @@ Result<void> Local::on_options_done() {
     }
     if (!resolved) return fail_from(std::move(resolved));
     options_ = std::move(*resolved);
+    if (options_)
+        if (auto done = model::expand_home(*options_, env.get_or("HOME", "")); !done) return done;
 
     if (!options_) {
         // Whoever writes an option on srun's own command line expects a
@@ -125,20 +139,26 @@ std::uint32_t Local::cpus_per_task() {
     return static_cast<std::uint32_t>(std::max<std::uint64_t>(cpus.value_or(1), 1));
 }
 
-Result<void> Local::on_step_made(spank_t spank) {
+Result<std::string> Local::on_step_made(spank_t spank) {
     if (!options_) {
         // An srun that was started from within a step's launcher inherits nothing.
-        ::unsetenv(token_variable);
-        ::unsetenv(options_variable);
+        unset_handover();
         return {};
     }
-    int argc = 0;
-    char **argv = nullptr;
-    if (spank_get_item(spank, S_JOB_ARGV, &argc, &argv) == ESPANK_SUCCESS && argc > 0 &&
-        has_multi_prog(own_arguments(), static_cast<std::size_t>(argc)))
+    auto command = command_of(spank), words = own_arguments();
+    if (!command.empty() && has_multi_prog(words, command.size()))
         return fail("--multi-prog: cannot be used with --dtask; accepted: one command for all "
                     "tasks, or --dtask=off");
+    if (is_part_of_dask(command) && !has_own_dtask(words, command.size())) {
+        // A script that was written for a cluster of its own, below #SBATCH --dtask.
+        unset_handover();
+        return "--dtask: " + command[0] + " brings up a cluster of its own: this step runs without";
+    }
+    if (auto done = hand_over(spank); !done) return fail_from(std::move(done));
+    return {};
+}
 
+Result<void> Local::hand_over(spank_t spank) {
     std::uint32_t ntasks = 0;
     auto cpus = cpus_per_task();
     if (spank_get_item(spank, S_JOB_TOTAL_TASK_COUNT, &ntasks) == ESPANK_SUCCESS)
@@ -163,6 +183,22 @@ Result<void> Local::on_step_made(spank_t spank) {
         ::setenv(options_variable, to_text(handover).c_str(), 1) != 0)
         return fail_errno("--dtask: setenv");
     return {};
+}
+
+bool has_own_dtask(std::span<const std::string> srun_argv, std::size_t command_words) {
+    if (srun_argv.size() <= command_words) return false;
+    for (const auto &word : srun_argv.subspan(1, srun_argv.size() - command_words - 1))
+        if (word == "--dtask" || word.starts_with("--dtask=")) return true;
+    return false;
+}
+
+bool is_part_of_dask(std::span<const std::string> command) {
+    if (command.empty()) return false;
+    auto name = std::string_view(command[0]);
+    name.remove_prefix(name.rfind('/') + 1); // npos + 1 is 0
+    if (name == "dask")
+        return command.size() > 1 && (command[1] == "worker" || command[1] == "scheduler");
+    return name == "dask-worker" || name == "dask-scheduler" || name == "dask-mpi";
 }
 
 bool has_multi_prog(std::span<const std::string> srun_argv, std::size_t command_words) {

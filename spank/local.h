@@ -26,10 +26,12 @@ public:
     void on_option(std::size_t index, const char *argument);
     /// All options are known. In srun this runs once for each component of a heterogeneous job.
     Result<void> on_options_done();
-    /// srun only: the step exists, nothing has been launched.
-    Result<void> on_step_made(spank_t spank);
+    /// srun only: the step exists, nothing has been launched. Returns one line
+    /// that the user should know, or an empty string.
+    Result<std::string> on_step_made(spank_t spank);
 
 private:
+    Result<void> hand_over(spank_t spank);
     void copy_cpus_per_task();
     std::uint32_t cpus_per_task();
 
@@ -45,5 +47,13 @@ private:
 /// Whether srun was called with --multi-prog, from its argument vector and
 /// the number of words that belong to the user's command.
 bool has_multi_prog(std::span<const std::string> srun_argv, std::size_t command_words);
+
+/// Whether --dtask stands among srun's own options, so that nothing is inherited.
+bool has_own_dtask(std::span<const std::string> srun_argv, std::size_t command_words);
+
+/// Whether `command` is part of a Dask cluster that the user's script brings
+/// up by itself: dask-worker, dask-scheduler, dask-mpi, `dask worker` or
+/// `dask scheduler`, by any path.
+bool is_part_of_dask(std::span<const std::string> command);
 
 } // namespace dtask::spank

@@ -114,7 +114,12 @@ DTASK_EXPORT int slurm_spank_init_post_opt(spank_t, int, char **) {
 
 DTASK_EXPORT int slurm_spank_local_user_init(spank_t sp, int, char **) {
     if (!local) return 0;
-    return or_exit([&] { return local->on_step_made(sp); });
+    return or_exit([&]() -> Result<void> {
+        auto notice = local->on_step_made(sp);
+        if (!notice) return dtask::fail_from(std::move(notice));
+        if (!notice->empty()) slurm_info("%s", notice->c_str());
+        return {};
+    });
 }
 
 DTASK_EXPORT int slurm_spank_task_post_fork(spank_t sp, int, char **) {

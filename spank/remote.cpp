@@ -209,6 +209,7 @@ Result<model::LaunchSpec> Remote::launch_spec(const Step &step) const {
     spec.worker_memory = step.limits.memory;
     spec.worker_cpu_quota_us = step.limits.cpu_quota_us;
     spec.worker_cpus = step.role.worker_cpus;
+    spec.cgroup_root = config_->cgroup_root;
     spec.submit_dir = env.get_or("SLURM_SUBMIT_DIR", "");
     if (spec.submit_dir.empty()) {
         std::unique_ptr<char, void (*)(void *)> directory(::getcwd(nullptr, 0), ::free);

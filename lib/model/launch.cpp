@@ -39,6 +39,7 @@ constexpr Field<std::string> strings[]{
     {"scheduler_node", &LaunchSpec::scheduler_node},
     {"scheduler_host", &LaunchSpec::scheduler_host},
     {"nodelist", &LaunchSpec::nodelist},
+    {"cgroup_root", &LaunchSpec::cgroup_root},
     {"submit_dir", &LaunchSpec::submit_dir},
     {"argv0", &LaunchSpec::argv0},
 };

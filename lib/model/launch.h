@@ -47,6 +47,7 @@ struct LaunchSpec {
     std::uint64_t worker_cpu_quota_us = 0; ///< per 100 ms; 0: none
     std::uint32_t worker_cpus = 0;         ///< 0: no worker here
 
+    std::string cgroup_root = "/sys/fs/cgroup"; ///< where the node's cgroups are mounted
     std::string submit_dir;
     std::string
         argv0; ///< the user's command where argv[0] was replaced; empty where argv was prepended

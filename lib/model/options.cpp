@@ -149,7 +149,8 @@ template <std::string Options::*field> Problem set_path(Options &o, std::string_
 }
 
 Problem set_scratch(Options &o, std::string_view value) {
-    if (value.starts_with('/')) return set_path<&Options::scratch>(o, value);
+    if (value.starts_with('/') || value.starts_with("~/"))
+        return set_path<&Options::scratch>(o, value);
     return "not an absolute path";
 }
 
@@ -372,6 +373,20 @@ Result<Options> options_from_text(std::string_view text) {
         if (auto done = set_from_text(options, key, value); !done)
             return fail_from(std::move(done));
     return options;
+}
+
+Result<void> expand_home(Options &options, std::string_view home) {
+    for (auto [key, field] : {std::pair{"scratch", &Options::scratch},
+                              {"scheduler_file", &Options::scheduler_file},
+                              {"log", &Options::log}}) {
+        auto &path = options.*field;
+        if (!path.starts_with("~/")) continue;
+        if (home.empty())
+            return fail(spelled(*find_key(key), path, Source::command_line) +
+                        ": HOME is not set; accepted: a path without ~");
+        path.replace(0, 1, home);
+    }
+    return {};
 }
 
 std::string_view name_of(Engine engine) {

@@ -101,6 +101,11 @@ std::optional<std::string_view> twin(const Env &env, const OptionInfo &option);
 /// Parses every twin that is set, but for DTASK (the engine).
 Result<void> parse_twins(Options &options, const Env &env);
 
+/// Puts `home` in place of the ~ in paths that begin with ~/, as the shell does
+/// where a ~ begins a word: in --option=~/file it does not. Fails where there
+/// is such a path and `home` is empty.
+Result<void> expand_home(Options &options, std::string_view home);
+
 /// One option's value as parse() reads it.
 std::string value_of(const Options &options, const OptionInfo &option);
 

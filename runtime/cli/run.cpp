@@ -46,6 +46,8 @@ Result<int> run(const RunRequest &request, const Env &env) {
 
     model::LaunchSpec spec;
     spec.options = request.options;
+    if (auto done = model::expand_home(spec.options, env.get_or("HOME", "")); !done)
+        return fail_from(std::move(done));
     spec.token = proto::Token::random().hex();
     spec.step = static_cast<std::uint32_t>(::getpid());
     spec.ntasks = spec.local_ntasks = request.ntasks;

@@ -69,7 +69,7 @@ Result<int> work(Env env) {
     auto settings = settings_for(*spec, std::move(env));
     if (!settings) return fail_from(std::move(settings));
 
-    auto group = cgroup::WorkerGroup::find({spec->job, spec->step, spec->rank});
+    auto group = cgroup::WorkerGroup::find({spec->job, spec->step, spec->rank}, spec->cgroup_root);
     if (!group) {
         log::warning("the worker's cgroup cannot be used: " + group.error().text());
         group = std::nullopt;

@@ -149,6 +149,8 @@ void slurm_error(const char *format, ...) {
     slurm.errors.emplace_back(text);
 }
 
+void slurm_info(const char *, ...) {}
+
 slurm_step_layout_t *slurm_job_step_layout_get(slurm_step_id_t *) {
     if (slurm.step_nodes.empty()) return nullptr;
     auto layout = static_cast<slurm_step_layout_t *>(std::calloc(1, sizeof(slurm_step_layout_t)));

@@ -32,6 +32,7 @@ LaunchSpec spec() {
     s.worker_memory = UINT64_MAX;
     s.worker_cpu_quota_us = 400'000;
     s.worker_cpus = 4;
+    s.cgroup_root = "/cg";
     s.submit_dir = "/home/\xc3\xa4 b=c%\nd\t";
     s.argv0 = "./my prog%20";
     s.options.engine = Engine::dask;

@@ -337,6 +337,7 @@ START_TEST(test_remote_limits_and_launches) {
     ck_text_eq(spec.scheduler_node, "n1");
     ck_text_eq(spec.scheduler_host, "10.0.0.1");
     ck_text_eq(spec.submit_dir, "/home/u");
+    ck_text_eq(spec.cgroup_root, "/sys/fs/cgroup");
 #ifdef HAVE_SPANK_PREPEND_TASK_ARGV
     ck_assert(
         (slurm().argv_now() == std::vector<std::string>{"/bin/true", "--", "python3", "x.py"}));
@@ -537,6 +538,57 @@ START_TEST(test_group_limits) {
 }
 END_TEST
 
+// A script that brings its own Dask up, below #SBATCH --dtask=dask.
+START_TEST(test_local_leaves_own_dask_alone) {
+    for (auto command : {"dask-worker", "/opt/env/bin/dask-scheduler"}) {
+        slurm().argv = {command, "--nthreads=1"};
+        auto local = asked(); // as inherited: this test's own command line has no --dtask
+        must(local.on_options_done());
+        auto notice = must(local.on_step_made(slurm().handle()));
+        ck_text_eq(notice, (std::string("--dtask: ") + command +
+                            " brings up a cluster of its own: this step runs without")
+                               .c_str());
+        ck_assert(!::getenv(token_variable));
+        ck_assert(!::getenv(options_variable));
+    }
+    slurm().argv = {"python3", "dask-worker"};
+    auto local = asked();
+    must(local.on_options_done());
+    ck_text_eq(must(local.on_step_made(slurm().handle())), "");
+    ck_assert(::getenv(token_variable));
+}
+END_TEST
+
+START_TEST(test_parts_of_dask) {
+    using Words = std::vector<std::string>;
+    for (const Words &command : {Words{"dask-mpi"}, {"./dask-worker"}, {"dask", "scheduler"}})
+        ck_assert(is_part_of_dask(command));
+    for (const Words &command :
+         {Words{}, {"dask"}, {"dask", "info"}, {"dask-workers"}, {"/dask/x"}})
+        ck_assert(!is_part_of_dask(command));
+    ck_assert(has_own_dtask(Words{"srun", "-n4", "--dtask", "dask-worker"}, 1));
+    ck_assert(has_own_dtask(Words{"srun", "--dtask=dask", "dask-worker", "-v"}, 2));
+    ck_assert(!has_own_dtask(Words{"srun", "--dtask-slots=packed", "dask-worker"}, 1));
+    ck_assert(!has_own_dtask(Words{"srun", "dask-worker", "--dtask"}, 2));
+}
+END_TEST
+
+START_TEST(test_local_expands_home) {
+    ::setenv("HOME", "/home/u", 1);
+    ::setenv("DTASK_LOG", "~/%j.log", 1);
+    auto local = asked();
+    local.on_option(6, "~/%j.sched");
+    must(local.on_options_done());
+    must(local.on_step_made(slurm().handle()));
+    auto options = must(handover_from_text(::getenv(options_variable))).options;
+    ck_text_eq(options.scheduler_file, "/home/u/%j.sched");
+    ck_text_eq(options.log, "/home/u/%j.log");
+    ::unsetenv("HOME");
+    ck_text_eq(error_of(asked().on_options_done()),
+               "--dtask-log=~/%j.log: HOME is not set; accepted: a path without ~");
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("plugin");
     auto l = tcase_create("local");
@@ -551,6 +603,9 @@ Suite *suite() {
     tcase_add_test(l, test_local_refuses_unknown_interfaces);
     tcase_add_test(l, test_local_option_without_dtask);
     tcase_add_test(l, test_local_wrong_site_configuration);
+    tcase_add_test(l, test_local_leaves_own_dask_alone);
+    tcase_add_test(l, test_parts_of_dask);
+    tcase_add_test(l, test_local_expands_home);
     tcase_add_test(l, test_multi_prog);
     tcase_add_test(l, test_choose_host);
     tcase_add_test(l, test_registers_every_option);
