@@ -5,7 +5,8 @@
 # cluster may leave behind. `load lib` in tests/e2e; tests/slurm/lib.bash builds on it.
 #
 # Every test has a directory of its own, $work, which is its current directory and open to all
-# users, and a scratch directory, $TMPDIR, which must be empty when its cluster has ended.
+# users, and a scratch directory, $TMPDIR, which must be empty when its cluster has ended. A file
+# may set `work_below` to have them below another directory than /tmp.
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 build=${DTASK_BUILD:-$tree/build}
@@ -14,12 +15,12 @@ export PYTHONPATH=$tree/python PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 
 # Nothing of a cluster that the tests themselves might run in.
 for variable in $(compgen -v DTASK_ || true); do
-    [[ $variable == DTASK_SANDBOX || $variable == DTASK_BUILD ]] || unset "$variable"
+    [[ $variable == @(DTASK_SANDBOX|DTASK_BUILD|DTASK_TEST_*) ]] || unset "$variable"
 done
 unset variable
 
 setup_work() {
-    work=$(mktemp -d /tmp/dtask-test.XXXXXXXX)
+    work=$(mktemp -d "${work_below:-/tmp}/dtask-test.XXXXXXXX")
     chmod 1777 "$work"
     mkdir -m 1777 "$work/tmp"
     export TMPDIR=$work/tmp

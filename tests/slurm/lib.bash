@@ -6,17 +6,26 @@
 #
 # step ARGS...            srun --dtask ARGS..., waits: $out, $err, $code, $job
 # start_step ARGS...      the same in the background; end it with `end_step SECONDS`
-# A file whose tests need no plugin sets needs_plugin= (empty) before it loads this.
-#
+# batch SECONDS SCRIPT... sbatch SCRIPT..., waits for the job's end: $out, $err, $code, $job
 # nothing_left SECONDS    no process, cgroup, file or shared memory of $job remains
+#
+# What a file may set before it loads this: needs_plugin= (empty), if its tests need none; and
+# sandbox_shape=(--hosts --nodes 2 ...), to have a sandbox of that shape for itself while it runs.
+# DTASK_TEST_KEEP=1 leaves such a sandbox up. A file with a setup, teardown, setup_file or
+# teardown_file of its own calls setup_step, teardown_step, setup_sandbox or teardown_sandbox there.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.bash"
 clients=$tree/tests/slurm/clients
 sandbox=$tree/tests/slurm/sandbox
 kill_wait=5 # KillWait of the sandbox
+[[ -v sandbox_shape ]] || sandbox_shape=()
 
-setup_file() {
-    "$sandbox" up
+setup_sandbox() {
+    if ((${#sandbox_shape[@]})); then
+        eval "$("$sandbox" env)"
+        export DTASK_SANDBOX=$DTASK_SANDBOX.${BATS_TEST_FILENAME##*/}
+    fi
+    "$sandbox" up "${sandbox_shape[@]}"
     eval "$("$sandbox" env)"
     [[ -z ${needs_plugin-yes} ]] || grep -q dtask.so "${SLURM_CONF%/*}/plugstack.conf" || {
         echo "the plugin is not built: no dtask.so in $build/spank" >&2
@@ -30,17 +39,26 @@ setup_file() {
     export step_user
 }
 
-setup() {
+teardown_sandbox() {
+    [[ ${#sandbox_shape[@]} == 0 || -n ${DTASK_TEST_KEEP:-} ]] || "$sandbox" down
+}
+
+setup_step() {
     setup_work
     name=dt-$BATS_SUITE_TEST_NUMBER-$$
     job='' step_pid=''
 }
 
-teardown() {
+teardown_step() {
     [[ -z $(jobs_named "$name") ]] || jobs_named "$name" | xargs -r scancel
     [[ -z $step_pid ]] || kill "$step_pid" 2>/dev/null || true
     teardown_work
 }
+
+setup_file() { setup_sandbox; }
+teardown_file() { teardown_sandbox; }
+setup() { setup_step; }
+teardown() { teardown_step; }
 
 # as_user COMMAND...: as the user whose steps these are.
 as_user() {
@@ -68,6 +86,20 @@ run_srun() {
     invoke "$limit" as_user srun -J "$name" "$@"
     ended=$(now)
     job=$(job_of "$name")
+}
+
+# `sbatch --wait` looks but every 10 s.
+batch() {
+    local limit=$1
+    shift
+    invoke 20 as_user sbatch --parsable -J "$name" -o "$work/job.out" -e "$work/job.err" "$@"
+    expect_code 0
+    job=$(<"$out")
+    wait_for "the end of job $job" "$limit" job_ended
+    code=$(job_field "$job" ExitCode)
+    code=${code%:*}
+    cat "$work/job.out" >"$out"
+    cat "$work/job.err" >>"$err"
 }
 
 step() { run_srun "${step_limit:-60}" --dtask "$@"; }

@@ -5,20 +5,6 @@ bats_require_minimum_version 1.5.0
 
 load lib
 
-# batch FILE ARGS...: runs it to its end; its output in $out. (`sbatch --wait` looks but every 10 s.)
-batch() {
-    local file=$1
-    shift
-    invoke 20 as_user sbatch --parsable -J "$name" -o "$work/job.out" -e "$work/job.err" "$@" "$file"
-    expect_code 0
-    job=$(<"$out")
-    wait_for "the end of job $job" 90 job_ended
-    code=$(job_field "$job" ExitCode)
-    code=${code%:*}
-    cat "$work/job.out" >"$out"
-    cat "$work/job.err" >>"$err"
-}
-
 write_script() {
     printf '%s\n' '#!/bin/bash' '#SBATCH --dtask' '#SBATCH -N4 -n8 --cpus-per-task=4 --mem-per-cpu=50' \
         "$@" "srun python3 $clients/report.py" >job.sh
@@ -26,7 +12,7 @@ write_script() {
 
 @test "#SBATCH --dtask and a plain srun: the step is a cluster, the script is not" {
     write_script 'echo "script $(cat /proc/$PPID/comm)"'
-    batch job.sh
+    batch 90 job.sh
     expect_code 0
     expect_line "$out" '^script slurmstepd'
     expect_line "$out" '^cluster [78] 6$' 1
@@ -36,7 +22,7 @@ write_script() {
 
 @test "the same under --export=NONE" {
     write_script '#SBATCH --export=NONE'
-    batch job.sh
+    batch 90 job.sh
     expect_code 0
     expect_line "$out" '^cluster [78] 6$' 1
     nothing_left
@@ -44,7 +30,7 @@ write_script() {
 
 @test "the CPUs per task of the script are those of the workers" {
     write_script
-    batch job.sh
+    batch 90 job.sh
     expect_line "$out" '^cluster 8 6$' 1
 }
 
@@ -54,7 +40,7 @@ write_script() {
         "srun python3 $clients/report.py" \
         "srun --dtask-slots=overlap python3 $clients/report.py" \
         "srun --dtask=off -n1 sh -c 'cat /proc/\$PPID/comm'" >job.sh
-    batch job.sh
+    batch 90 job.sh
     expect_code 0
     run -0 cat "$out"
     [[ ${lines[0]} == 'cluster 6 6' ]] || fail "${lines[0]}"
@@ -64,7 +50,7 @@ write_script() {
 
 @test "sbatch --dtask on the command line does the same" {
     printf '%s\n' '#!/bin/bash' "srun python3 $clients/report.py" >job.sh
-    batch job.sh --dtask -N2 -n4 --mem-per-cpu=50
+    batch 90 --dtask -N2 -n4 --mem-per-cpu=50 job.sh
     expect_code 0
     expect_line "$out" '^cluster 3 6$' 1
 }
@@ -80,7 +66,7 @@ write_script() {
         "srun python3 $clients/report.py" \
         "srun -N2 -n4 --exact python3 $clients/report.py &" \
         "srun -N2 -n4 --exact python3 $clients/report.py &" 'wait' >job.sh
-    batch job.sh
+    batch 90 job.sh
     expect_code 0
     expect_line "$out" '^cluster 7 6$' 1
     expect_line "$out" '^cluster 3 6$' 2

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154
+#
+# The configuration files of tests/slurm/sandbox: slurm.conf, cgroup.conf and plugstack.conf.
+
+cgroup_version() {
+    if [[ -e /sys/fs/cgroup/memory/tasks && -e /sys/fs/cgroup/freezer/tasks ]]; then
+        echo v1
+    elif [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
+        echo v2
+    else
+        die "no cgroups at /sys/fs/cgroup: Slurm needs the v1 controllers memory, freezer, cpuacct, cpuset and devices mounted there, or v2"
+    fi
+}
+
+write_conf() {
+    local base version controller=127.0.0.1 address=127.0.0.1 ports listen=NoCtldInAddrAny
+    base=$(base_port)
+    ports="[$((base + 1))-$((base + nodes))]"
+    if [[ $hosts == yes ]]; then
+        # It would listen on what its host name resolves to: that is loopback, always.
+        controller=$(slow_network 254) address=$(slow_network "[1-$nodes]") listen=
+    fi
+    version=$(cgroup_version)
+    cat >"$conf" <<CONF
+ClusterName=sandbox$slot
+SlurmctldHost=localhost($controller)
+SlurmctldPort=$base
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$dir/run/munge.socket
+CredType=cred/munge
+${listen:+CommunicationParameters=$listen}
+
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool/%n
+SlurmctldPidFile=$dir/run/slurmctld.pid
+SlurmdPidFile=$dir/run/slurmd-%n.pid
+SlurmctldLogFile=$dir/log/slurmctld.log
+SlurmdLogFile=$dir/log/slurmd-%n.log
+PlugStackConfig=$plugstack
+JobCompType=jobcomp/filetxt
+JobCompLoc=$dir/log/jobcomp.log
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SwitchType=switch/none
+
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup,task/affinity
+# No binding by default: Slurm cannot lay out 8 CPUs on a machine that has fewer.
+TaskPluginParam=None
+JobAcctGatherType=jobacct_gather/cgroup
+JobAcctGatherFrequency=task=5
+
+# Quick to start, quick to end, and finished jobs stay readable for a while.
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2
+FirstJobId=$((1 + 10000 * slot))
+KillWait=5
+MinJobAge=600
+InactiveLimit=0
+CompleteWait=0
+JobRequeue=0
+ReturnToService=2
+SlurmdTimeout=300
+UnkillableStepTimeout=60
+TCPTimeout=5
+
+# More CPUs a node than the machine has: the nodes share it.
+SlurmdParameters=config_overrides
+NodeName=$(node_list) NodeHostname=localhost NodeAddr=$address Port=$ports CPUs=$cpus Boards=1 SocketsPerBoard=1 CoresPerSocket=$cpus ThreadsPerCore=1 RealMemory=$megabytes State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=60 DefaultTime=10 DefMemPerCPU=250 OverSubscribe=NO State=UP
+CONF
+    {
+        printf 'CgroupPlugin=cgroup/%s\nConstrainRAMSpace=yes\nConstrainCores=no\n' "$version"
+        if [[ $version == v2 ]]; then echo IgnoreSystemd=yes; else echo CgroupMountpoint=/sys/fs/cgroup; fi
+    } >"$dir/cgroup.conf"
+}
+
+# The plugin's line, or nothing while it is not built. Slurm reads the file at each step, so a
+# plugin built after `up` is picked up by the next call.
+write_plugstack() {
+    local so line=
+    for so in "$build/spank/.libs/dtask.so" "$build/spank/dtask.so"; do
+        if [[ -f $so ]]; then
+            line="required $so launcher=$build/dtaskd"
+            break
+        fi
+    done
+    [[ -f $plugstack && $(<"$plugstack") == "$line" ]] && return 0
+    printf '%s\n' "$line" >"$plugstack.new"
+    mv -f "$plugstack.new" "$plugstack"
+}
