@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scripts that bring their own Dask cluster use the step's instead: ``srun --dtask=dask``.
+
+This directory is on the path of the engine's client only, so Python imports this module when it
+starts. It hands on to the user's own sitecustomize and, if `distributed` is ever imported, adapts
+its Client: without an address of its own it connects to the step's cluster, and arguments that were
+meant for a local cluster, or for a scheduler file, are left out and told in one line (doc/adr/0017).
+
+Invariants: nothing is imported here that Python has not loaded already; whatever fails leaves the
+user's Dask as it was. Any Python may meet this file, so its syntax is that of the oldest.
+"""
+
+import os
+import sys
+
+
+def _adapt(module):
+    """Let a Client of the module `distributed` that has no address take the step's."""
+    import functools
+    import inspect
+
+    client = module.Client
+    original = client.__init__
+    signature = inspect.signature(original)
+    kinds = signature.parameters.values()
+    rest = [one.name for one in kinds if one.kind is inspect.Parameter.VAR_KEYWORD]
+    if "address" not in signature.parameters or not rest:
+        return  # not the Client that we know
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        try:
+            args, kwargs = _of_the_step(signature, rest[0], self, args, kwargs)
+        except Exception:
+            pass  # the original knows what is wrong
+        original(self, *args, **kwargs)
+
+    client.__init__ = __init__
+
+
+def _of_the_step(signature, rest, client, args, kwargs):
+    """The arguments (args, kwargs) by which this Client connects to the step's cluster."""
+    import dask
+
+    given = signature.bind(client, *args, **kwargs).arguments
+    address = dask.config.get("scheduler-address", None)
+    if given.get("address") is not None or not address:
+        return args, kwargs
+    left_out = list(given.pop(rest, {}))
+    if given.get("security"):
+        left_out.append("security")
+    path = given.get("scheduler_file")
+    if path is not None and not _names(path, address):
+        left_out.append("scheduler_file")
+    kwargs = {
+        name: value
+        for name, value in list(given.items())[1:]
+        if name not in ("scheduler_file", "security")
+    }
+    if left_out:
+        sys.stderr.write(
+            "dtask: Client() uses the cluster of the step; not taken: %s\n" % ", ".join(left_out)
+        )
+    return (), kwargs
+
+
+def _names(path, address):
+    """Whether a scheduler file is there and leads to this address."""
+    import json
+
+    try:
+        with open(os.path.expanduser(path)) as file:
+            return json.load(file).get("address") == address
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class _Finder(object):
+    """In sys.meta_path until `distributed` is looked for; adapts it once it is loaded."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "distributed":
+            return None
+        sys.meta_path.remove(_Finder)
+        for finder in sys.meta_path:
+            spec = getattr(finder, "find_spec", lambda *_: None)(name, path, target)
+            if spec is not None:
+                break
+        else:
+            return None
+        try:
+            loader = spec.loader
+            load = loader.exec_module
+
+            def exec_module(module):
+                del loader.exec_module
+                load(module)
+                try:
+                    _adapt(module)
+                except Exception:
+                    pass  # a Dask unlike those we know runs as it is
+
+            loader.exec_module = exec_module
+        except Exception:
+            pass
+        return spec
+
+
+def _hand_on():
+    """Import the sitecustomize that Python would have found without this directory."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    places = [entry for entry in sys.path if os.path.abspath(entry) == here]
+    at = sys.path.index(places[0]) if places else 0
+    for entry in places:
+        sys.path.remove(entry)
+    us = sys.modules.pop(__name__)
+    try:
+        __import__(__name__)
+    except ImportError as error:
+        if getattr(error, "name", __name__) != __name__:
+            raise
+    finally:
+        sys.modules.setdefault(__name__, us)
+        sys.path[at:at] = places
+
+
+if os.environ.get("DTASK_ENGINE") == "dask":
+    sys.meta_path.insert(0, _Finder)
+if __name__ == "sitecustomize":
+    _hand_on()
