@@ -5,7 +5,7 @@ import itertools
 from collections import namedtuple
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from . import _pickling
+from . import _default, _pickling
 from ._future import Future
 from ._held import Held
 from ._locate import locator
@@ -15,10 +15,13 @@ from .errors import ClusterLost, DtaskError, TimeoutError
 
 Worker = namedtuple(
     "Worker",
-    "name node task pid nthreads memory_limit memory running queued done address",
-    defaults=("", "", 0, 0, 0, 0, 0, 0, 0, 0, ""),
+    "name node task pid nthreads memory_limit memory running queued done address concurrency",
+    defaults=("", "", 0, 0, 0, 0, 0, 0, 0, 0, "", 1),
 )
-Worker.__doc__ = "A worker. memory_limit and memory are in bytes; memory_limit 0 means none."
+Worker.__doc__ = (
+    "A worker. memory_limit and memory are in bytes; memory_limit 0 means none. concurrency is how "
+    "many functions it runs at a time."
+)
 
 
 class Client:
@@ -38,6 +41,7 @@ class Client:
     ):
         self._session = Session(locator(address, token, scheduler_file), timeout)
         self._show = progress
+        _default.note(self)
 
     # Submitting.
 

@@ -6,10 +6,20 @@ them and the task is sent. Where an input failed the task fails alike, without b
 """
 
 import threading
+from collections import deque
 
 from . import _inputs, _wire
 from ._pickling import size_text
 from .errors import DtaskError, TooLarge
+
+
+class _Turn(threading.local):
+    """Those whose last input has ended in this thread, while it is busy with another."""
+
+    queue = None
+
+
+_turn = _Turn()
 
 
 class Held:
@@ -32,6 +42,19 @@ class Held:
             self._left -= 1
             if self._left:
                 return
+        # One failure can settle a long chain: in a loop, the stack would not hold it.
+        if _turn.queue is not None:
+            _turn.queue.append(self)
+            return
+        _turn.queue = queue = deque([self])
+        try:
+            while queue:
+                queue.popleft()._settle()
+        finally:
+            _turn.queue = None
+
+    def _settle(self):
+        """Send the task, or let it end as its inputs have ended."""
         future, self._future = self._future, None
         if future.done():
             return  # cancelled meanwhile

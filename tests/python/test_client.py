@@ -310,6 +310,14 @@ def test_a_generator_may_submit(client):
     assert client.gather(outer) == [2, 3, 4, 5, 6]
 
 
+def test_a_failure_reaches_the_end_of_a_long_chain(client):
+    future = client.submit(functions.fail, "at the root")
+    for _ in range(3000):
+        future = client.submit(functions.inc, future)
+    with pytest.raises(ValueError, match="at the root"):
+        future.result(60)
+
+
 def test_a_future_stays_here(client):
     future = client.submit(functions.inc, 1)
     with pytest.raises(TypeError, match="cannot be pickled"):
