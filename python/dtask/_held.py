@@ -2,7 +2,7 @@
 """Held: a task whose arguments contain futures, until they have results.
 
 Its arguments are pickled already; when the last input is there, the inputs' pickles are joined to
-them and the task is sent. Where an input failed the task fails alike, without being sent.
+them and the task is sent. Once an input fails the task fails alike, without being sent.
 """
 
 import threading
@@ -32,14 +32,16 @@ class Held:
         self._data = data
         self._inputs = inputs  # one a place in the arguments, in their order
         unique = set(inputs)
-        self._left = len(unique)
+        self._left = len(unique)  # 0 too once one has failed: the others do not matter then
         self._lock = threading.Lock()
         for one in unique:
             one.add_done_callback(self._input_ended)
 
-    def _input_ended(self, _):
+    def _input_ended(self, one):
         with self._lock:
-            self._left -= 1
+            if self._left == 0:
+                return
+            self._left = 0 if one._failed or one.cancelled() else self._left - 1
             if self._left:
                 return
         # One failure can settle a long chain: in a loop, the stack would not hold it.
