@@ -34,15 +34,19 @@ _HOME = {
     "WorkerCrashed": "errors",
 }
 
+_MODULES = ("dask", "joblib")
+
 __all__ = sorted(_HOME) + ["__version__"]
 
 
 def __getattr__(name):
     home = _HOME.get(name)
-    if home is None:
+    if home is None and name not in _MODULES:
         raise AttributeError(f"module 'dtask' has no attribute {name!r}")
     from importlib import import_module
 
+    if home is None:
+        return import_module("." + name, __name__)
     value = getattr(import_module("." + home, __name__), name)
     globals()[name] = value
     return value
