@@ -53,6 +53,7 @@ print("environment", os.environ["DTASK_NWORKERS"], os.environ["DTASK_ENGINE"])
     workers = [json.loads(line[7:]) for line in lines]
     assert len(workers) == 3 and len({worker["name"] for worker in workers}) == 3
     assert all(worker["nthreads"] == 1 and worker["node"] for worker in workers)
+    assert all(worker["concurrency"] == 1 for worker in workers)
     assert cluster.field("environment") == "3 native"
 
 
