@@ -243,6 +243,60 @@ def test_the_start_costs_nothing(site):
     assert set(with_shims) - set(plain) <= {"sitecustomize"}
 
 
+# sitecustomize: dask_jobqueue.
+
+
+RUNNER = {
+    "distributed/core.py": """
+        import enum
+        class Status(enum.Enum):
+            created, running, closed = range(3)
+    """,
+    "dask_jobqueue/__init__.py": "from .slurm import SLURMRunner",
+    "dask_jobqueue/slurm.py": """
+        import asyncio, enum
+        class Role(enum.Enum):
+            worker, scheduler, client = range(3)
+        class SLURMRunner:
+            def __init__(self, scheduler_file="x", scheduler_options=None, worker_options=None,
+                         worker_class=None):
+                self.scheduler_file = scheduler_file
+                asyncio.run(self._start())
+            async def _start(self):
+                raise RuntimeError("would start a scheduler")
+            async def _close(self):
+                raise RuntimeError("would end the scheduler")
+            def __enter__(self):
+                return self
+            def __exit__(self, *_):
+                asyncio.run(self._close())
+    """,
+}
+
+
+def test_a_slurm_runner_is_the_clients_end(site):
+    site.write(RUNNER)
+    script = """
+        from dask_jobqueue.slurm import SLURMRunner
+        with SLURMRunner({}) as runner:
+            print(runner.scheduler_address, runner.n_workers, runner.status.name, runner.role.name)
+        print(runner.status.name)
+    """
+    site.environment["DTASK_NWORKERS"] = "7"
+    out = [ADDRESS + " 7 running client", "closed"]
+    assert site.run(script.format("scheduler_file='s-{job_id}.json'")) == out and site.err == ""
+    assert site.run(script.format("worker_options={'nthreads': 1}, worker_class='mine'")) == out
+    assert site.told() == (
+        "dtask: SLURMRunner() uses the cluster of the step; not taken: worker_options, worker_class"
+    )
+
+
+@pytest.mark.parametrize("without", ["class SLURMRunner: pass\nRole = None", "SLURMRunner = None", ""])
+def test_a_jobqueue_unlike_the_known_runs_as_it_is(site, without):
+    site.write({**RUNNER, "dask_jobqueue/__init__.py": "", "dask_jobqueue/slurm.py": without})
+    assert site.run("import dask_jobqueue.slurm; print('runs')") == ["runs"] and site.err == ""
+
+
 # sitecustomize: the user's own.
 
 

@@ -5,6 +5,7 @@ This directory is on the path of the engine's client only, so Python imports thi
 starts. It hands on to the user's own sitecustomize and, if `distributed` is ever imported, adapts
 its Client: without an address of its own it connects to the step's cluster, and arguments that were
 meant for a local cluster, or for a scheduler file, are left out and told in one line (doc/adr/0017).
+So is the SLURMRunner of dask_jobqueue, which would start a scheduler here.
 
 Invariants: nothing is imported here that Python has not loaded already; whatever fails leaves the
 user's Dask as it was. Any Python may meet this file, so its syntax is that of the oldest.
@@ -57,10 +58,7 @@ def _of_the_step(signature, rest, client, args, kwargs):
         for name, value in list(given.items())[1:]
         if name not in ("scheduler_file", "security")
     }
-    if left_out:
-        sys.stderr.write(
-            "dtask: Client() uses the cluster of the step; not taken: %s\n" % ", ".join(left_out)
-        )
+    _tell("Client", left_out)
     return (), kwargs
 
 
@@ -75,18 +73,68 @@ def _names(path, address):
         return False
 
 
+def _adapt_runner(module):
+    """Let a SLURMRunner of dask_jobqueue be the client's end of the step's cluster."""
+    import dask
+    from distributed.core import Status
+
+    if not dask.config.get("scheduler-address", None):
+        return
+    runner, role = module.SLURMRunner, module.Role.client
+    original = runner.__init__
+
+    def __init__(self, *args, **kwargs):
+        left_out = [name for name in ("scheduler_options", "worker_options") if kwargs.get(name)]
+        _tell("SLURMRunner", left_out + (["worker_class"] if kwargs.get("worker_class") else []))
+        original(self, *args, **kwargs)
+
+    def start(self):
+        self.role = role
+        self.scheduler_address = dask.config.get("scheduler-address")
+        self.n_workers = int(os.environ["DTASK_NWORKERS"])
+        self.status = Status.running
+
+    def close(self):
+        self.status = Status.closed  # the cluster stays: it is the step
+
+    async_start, async_close = _coroutine(start), _coroutine(close)
+    runner.__init__, runner._start, runner._close = __init__, async_start, async_close
+
+
+def _coroutine(function):
+    """A coroutine function that does what `function` does."""
+    import asyncio
+
+    def begin(self):
+        function(self)
+        return asyncio.sleep(0)
+
+    return begin
+
+
+def _tell(what, left_out):
+    if left_out:
+        sys.stderr.write(
+            "dtask: %s() uses the cluster of the step; not taken: %s\n"
+            % (what, ", ".join(left_out))
+        )
+
+
 class _Finder(object):
-    """In sys.meta_path until `distributed` is looked for; adapts it once it is loaded."""
+    """In sys.meta_path until what can be adapted is looked for; adapts it once it is loaded."""
+
+    adapts = {"distributed": _adapt, "dask_jobqueue.slurm": _adapt_runner}
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name != "distributed":
+        adapt = _Finder.adapts.pop(name, None)
+        if adapt is None:
             return None
-        sys.meta_path.remove(_Finder)
         for finder in sys.meta_path:
-            spec = getattr(finder, "find_spec", lambda *_: None)(name, path, target)
-            if spec is not None:
-                break
+            if finder is not _Finder:
+                spec = getattr(finder, "find_spec", lambda *_: None)(name, path, target)
+                if spec is not None:
+                    break
         else:
             return None
         try:
@@ -97,7 +145,7 @@ class _Finder(object):
                 del loader.exec_module
                 load(module)
                 try:
-                    _adapt(module)
+                    adapt(module)
                 except Exception:
                     pass  # a Dask unlike those we know runs as it is
 
