@@ -59,19 +59,44 @@ Result<void> write_all(int fd, std::string_view data) {
     return {};
 }
 
-Result<void> replace_file(const std::string &path, std::string_view data, mode_t mode) {
+namespace {
+
+// Writes `data` to a file beside `path`, which `publish` gives its name; true
+// is what was wanted, false that it may not have it.
+template <class Publish>
+Result<bool> write_aside(const std::string &path, std::string_view data, mode_t mode,
+                         Publish publish) {
     std::string temporary = path + ".XXXXXX";
     Fd fd(::mkostemp(temporary.data(), O_CLOEXEC));
     if (!fd) return fail_errno(path);
-    auto undo = [&](tl::unexpected<Error> e) -> Result<void> {
+    auto undo = [&](tl::unexpected<Error> e) -> Result<bool> {
         ::unlink(temporary.c_str());
         return e;
     };
     if (::fchmod(fd.get(), mode) < 0) return undo(fail_errno(temporary));
     if (auto w = write_all(fd.get(), data); !w) return undo(fail_from(std::move(w), path));
     if (::fsync(fd.get()) < 0) return undo(fail_errno(path));
-    if (::rename(temporary.c_str(), path.c_str()) < 0) return undo(fail_errno(path));
+    if (publish(temporary.c_str()) == 0) return true;
+    if (errno != EEXIST) return undo(fail_errno(path));
+    ::unlink(temporary.c_str());
+    return false;
+}
+
+} // namespace
+
+Result<void> replace_file(const std::string &path, std::string_view data, mode_t mode) {
+    auto done = write_aside(
+        path, data, mode, [&](const char *temporary) { return ::rename(temporary, path.c_str()); });
+    if (!done) return fail_from(std::move(done));
     return {};
+}
+
+Result<bool> create_file(const std::string &path, std::string_view data, mode_t mode) {
+    return write_aside(path, data, mode, [&](const char *temporary) {
+        if (::link(temporary, path.c_str()) == 0) return ::unlink(temporary);
+        if (errno == EEXIST) return -1;
+        return ::rename(temporary, path.c_str()); // a file system without links
+    });
 }
 
 Result<void> make_directories(const std::string &path, mode_t mode) {

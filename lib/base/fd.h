@@ -54,6 +54,9 @@ Result<void> write_all(int fd, std::string_view data);
 /// renamed. Nothing is left behind on failure.
 Result<void> replace_file(const std::string &path, std::string_view data, mode_t mode);
 
+/// As replace_file, but only where there is no file yet: whether it was put there.
+Result<bool> create_file(const std::string &path, std::string_view data, mode_t mode);
+
 /// Makes `path` and its missing parents, each with `mode`.
 Result<void> make_directories(const std::string &path, mode_t mode);
 

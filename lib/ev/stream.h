@@ -49,6 +49,9 @@ public:
     /// As write(), without a copy where the data are large.
     void write(std::string data);
 
+    /// Reads what has arrived already, at once.
+    void pull() { on_readable(); }
+
     /// Numeric host of this end of a TCP connection.
     std::string local_host() const;
 

@@ -155,6 +155,21 @@ Result<Unfit> decode_unfit(const Frame &frame) {
     return in.done(std::move(m));
 }
 
+Frame encode(const Died &m) {
+    Frame frame = make_frame("died");
+    frame.header.set("name", m.name).set("address", m.address).set("how", m.how);
+    return frame;
+}
+
+Result<Died> decode_died(const Frame &frame) {
+    Died m;
+    Reader in(frame.header);
+    in.text("name", m.name);
+    in.text("address", m.address);
+    in.text("how", m.how);
+    return in.done(std::move(m));
+}
+
 Frame encode(Function m) {
     Frame frame = make_frame("function");
     frame.header.set("f", m.f).set("name", m.name);
@@ -340,9 +355,9 @@ Result<Refs> decode_refs(const Frame &frame) {
     return in.done(std::move(m));
 }
 
-Frame encode_bye(std::string_view why) {
+Frame encode_bye(std::string_view why, std::uint64_t code) {
     Frame frame = make_frame("bye");
-    frame.header.set("why", why);
+    frame.header.set("why", why).set("code", code);
     return frame;
 }
 

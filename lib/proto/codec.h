@@ -13,6 +13,7 @@ Frame encode(const Welcome &message);
 Frame encode(const WorkerCount &message);
 Frame encode(const Register &message, const char *type = "register");
 Frame encode(const Unfit &message);
+Frame encode(const Died &message);
 Frame encode(Function message);
 Frame encode(Run message);
 Frame encode(Done message);
@@ -20,7 +21,8 @@ Frame encode(Results message);
 Frame encode(Failure message);
 Frame encode(const Info &message);
 Frame encode_refs(const char *type, const Refs &refs);
-Frame encode_bye(std::string_view why);
+/// code: how the step ends where the cluster itself failed (lib/base/exit_codes.h); else 0.
+Frame encode_bye(std::string_view why, std::uint64_t code = 0);
 Frame encode_shutdown(std::uint64_t code);
 Frame encode_here(std::uint64_t task);
 
@@ -28,6 +30,7 @@ Result<Welcome> decode_welcome(const Frame &frame);
 Result<WorkerCount> decode_worker_count(const Frame &frame);
 Result<Register> decode_register(const Json &header);
 Result<Unfit> decode_unfit(const Frame &frame);
+Result<Died> decode_died(const Frame &frame);
 Result<Function> decode_function(Frame frame);
 Result<Submit> decode_submit(Frame frame);
 Result<Run> decode_run(Frame frame);

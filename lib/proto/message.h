@@ -36,6 +36,11 @@ struct Unfit {
     std::uint64_t task = 0;
 };
 
+/// A Dask worker that has died. address: where it served for Dask; empty: it did not yet.
+struct Died {
+    std::string name, address, how;
+};
+
 struct Function {
     std::uint64_t f = 0;
     std::string name, pickled;

@@ -3,11 +3,12 @@
 
 The classes of `distributed` are used, not its command line: their names and the ones of their
 arguments have stayed, while modules and options of the command line have moved from release to
-release. Arguments that a release does not know are left out, by its own signature.
+release. What a release has is seen from its classes and their signatures, never from its number:
+an argument, method or class that it lacks is left alone (doc/dask.md).
 
-What to do is JSON in the variable DTASK_DASK; file descriptor 3 leads to the process that started
-us (runtime/dask/process.h): it is told in one line of JSON once we serve, a "q" from it ends all
-logging, its end of file ends us.
+File descriptor 3 leads to the process that started us (runtime/dask/process.h, which says what
+goes over it and what our exit codes mean). `distributed` is imported before we are told what to
+do, so that it loads while the rest of the step comes up.
 """
 
 import asyncio
@@ -18,6 +19,27 @@ import os
 import sys
 
 CHANNEL = 3
+LEFT, COME_BACK, CANNOT_LOAD = 0, 75, 78
+LONGEST_LINE = 2000
+
+
+class Channel:
+    """Lines of JSON on a descriptor. `receive` blocks; an end of file ends the process."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self._rest = b""
+
+    def receive(self):
+        """The lines that have come, at least one read's worth; maybe none is whole yet."""
+        said = os.read(self.fd, 65536)
+        if not said:
+            os._exit(LEFT)
+        *lines, self._rest = (self._rest + said).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def say(self, **what):
+        os.write(self.fd, json.dumps(what).encode() + b"\n")
 
 
 def known(cls, arguments):
@@ -29,45 +51,55 @@ def known(cls, arguments):
     return {name: value for name, value in arguments.items() if name in names}
 
 
-def place(setup):
-    """Where to listen: an interface by name, or an address of the node."""
-    if setup["interface"]:
-        return {"interface": setup["interface"]}
-    return {"host": setup["host"]}
+def without_http(cls):
+    """`cls` without its HTTP server, which Dask starts with and without a dashboard."""
+    if not hasattr(cls, "start_http_server"):
+        return cls
+    return type(cls.__name__, (cls,), {"start_http_server": lambda self, *args, **kwargs: None})
 
 
 def scheduler(setup):
-    """A scheduler that listens on a free port of the address given."""
-    from distributed import Scheduler
+    """A scheduler that listens on a free port of the address given, and how to tell it more."""
+    import dask
+    import distributed
 
-    dashboard = setup["dashboard"]
-    arguments = known(
-        Scheduler,
-        {
-            "protocol": setup["protocol"],
-            "port": 0,
-            "dashboard": dashboard,
-            "dashboard_address": ":0" if dashboard else None,
-        },
-    )
-    return Scheduler(**arguments, **place(setup))
+    from . import _dask_killed, _dask_leaving
+
+    deaths = _dask_killed.Deaths()
+    cls = _dask_killed.explaining(distributed.Scheduler, distributed.scheduler, deaths)
+    cls = _dask_leaving.sending_away(cls, distributed.Worker)
+    host, dashboard = setup["host"], setup["dashboard"]
+    if not dashboard:
+        cls = without_http(cls)
+        dask.config.set({"distributed.scheduler.http.routes": []})
+    arguments = {
+        "protocol": setup["protocol"],
+        "host": host,
+        "port": 0,
+        "dashboard": bool(dashboard),
+        "dashboard_address": f"{f'[{host}]' if ':' in host else host}:0" if dashboard else None,
+    }
+    return cls(**known(cls, arguments)), deaths.add
 
 
 def worker(setup):
     """A worker of the threads and memory given; our launcher restarts it, so there is no nanny."""
-    from distributed import Worker
+    import dask
+    import distributed
 
-    arguments = known(
-        Worker,
-        {
-            "nthreads": setup["nthreads"],
-            "memory_limit": setup["memory_limit"] or 0,
-            "local_directory": setup["local_directory"],
-            "name": setup["name"],
-            "dashboard": False,
-        },
-    )
-    return Worker(setup["scheduler"], **arguments, **place(setup))
+    from . import _dask_leaving
+
+    dask.config.set({"distributed.worker.http.routes": []})
+    cls = without_http(_dask_leaving.remembering(distributed.Worker))
+    arguments = {
+        "nthreads": setup["nthreads"],
+        "memory_limit": setup["memory_limit"] or 0,
+        "local_directory": setup["local_directory"],
+        "name": setup["name"],
+        "host": setup["host"],
+        "dashboard": False,
+    }
+    return cls(setup["scheduler"], **known(cls, arguments)), None
 
 
 def dashboard_of(server):
@@ -78,41 +110,59 @@ def dashboard_of(server):
     return f"http://{host}:{port}/status" if port else ""
 
 
-def on_channel():
-    """What the one who started us says."""
-    said = os.read(CHANNEL, 64)
-    if not said:
-        os._exit(0)
-    logging.disable(logging.CRITICAL)  # whatever breaks from now on is the end itself
-    sys.stderr = open(os.devnull, "w")
+def be_quiet():
+    """Whatever breaks from now on is the end itself."""
+    logging.disable(logging.CRITICAL)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
 
 
-async def serve(make, setup):
-    """Start the server, say where it is, and stay until it or the step ends."""
-    asyncio.get_running_loop().add_reader(CHANNEL, on_channel)
-    server = make(setup)
+async def serve(make, setup, channel):
+    """Start the server, say where it is, and stay until it or the step ends; the exit code."""
+    died = None
+
+    def on_channel():
+        for line in channel.receive():
+            if "end" in line:
+                be_quiet()
+            elif "died" in line and died:
+                died(**line["died"])
+
+    asyncio.get_running_loop().add_reader(channel.fd, on_channel)
+    server, died = make(setup)
     await server
-    told = {
-        "address": server.address,
-        "dashboard": dashboard_of(server) if setup.get("dashboard") else "",
-    }
-    os.write(CHANNEL, json.dumps(told).encode() + b"\n")
+    dashboard = dashboard_of(server) if setup.get("dashboard") else ""
+    channel.say(address=server.address, dashboard=dashboard)
     await server.finished()
+    return COME_BACK if getattr(server, "comes_back", False) else LEFT
 
 
 def main():
     """Run as the role in argv."""
-    setup = json.loads(os.environ.pop("DTASK_DASK"))
+    role, channel = sys.argv[1], Channel(CHANNEL)
     os.set_inheritable(CHANNEL, False)
     try:
-        import distributed  # noqa: F401
+        import distributed
     except ImportError as error:
-        raise SystemExit(
-            f"dtask: --dtask=dask: {sys.executable} cannot import distributed ({error}); "
+        channel.say(
+            failed=f"--dtask=dask: {sys.executable} cannot import distributed ({error}); "
             "accepted: a Python with dask.distributed, or --dtask=native"
         )
-    asyncio.run(serve({"scheduler": scheduler, "worker": worker}[sys.argv[1]], setup))
-    os._exit(0)  # threads of tasks must not keep us
+        os._exit(CANNOT_LOAD)
+    lines = []
+    while not lines:
+        lines = channel.receive()
+    try:
+        code = asyncio.run(
+            serve({"scheduler": scheduler, "worker": worker}[role], lines[0]["serve"], channel)
+        )
+    except Exception as error:
+        release = getattr(distributed, "__version__", "of an unknown release")
+        text = f"distributed {release} as a {role}: {type(error).__name__}: {error}"
+        channel.say(failed=text[:LONGEST_LINE])
+        code = 1
+    os._exit(code)  # threads of tasks must not keep us
 
 
 if __name__ == "__main__":

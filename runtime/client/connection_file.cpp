@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/client/connection_file.h"
 
+#include <ctime>
 #include <filesystem>
 
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "lib/base/net.h"
 #include "lib/json/json.h"
 #include "lib/model/pattern.h"
+#include "runtime/client/probe.h"
 
 namespace dtask::client {
 
@@ -48,9 +50,16 @@ Result<void> write_connection_file(const std::string &path, const Connection &co
                    .set("id", "Scheduler-" + connection.id)
                    .set("address", connection.dask)
                    .set("services", Json::object())
+                   .set("started", static_cast<double>(std::time(nullptr)))
                    .set("workers", Json::object())
                    .set("dtask", json);
-    return replace_file(path, json.indented() + "\n", 0600);
+    auto text = json.indented() + "\n";
+    // Two steps that begin at once see each other's file here at the latest.
+    auto created = create_file(path, text, 0600);
+    if (!created) return fail_from(std::move(created));
+    if (*created) return {};
+    if (auto may = may_write_connection_file(path, connection.token); !may) return may;
+    return replace_file(path, text, 0600);
 }
 
 Result<Connection> read_connection_file(const std::string &path) {

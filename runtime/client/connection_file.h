@@ -24,7 +24,8 @@ struct Connection {
 /// submit directory unless it is absolute.
 std::string connection_file_path(const model::LaunchSpec &spec);
 
-/// Makes missing directories (0700) and writes the file.
+/// Makes missing directories (0700) and writes the file, over that of a cluster
+/// that has ended but not over another's (runtime/client/probe.h).
 Result<void> write_connection_file(const std::string &path, const Connection &connection);
 Result<Connection> read_connection_file(const std::string &path);
 /// Removes it if it is of the cluster with this token, for another step may

@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include "lib/base/log.h"
-#include "lib/json/json.h"
 
 namespace dtask::dask {
 
@@ -48,17 +47,21 @@ void Process::on_data() {
     }
     auto json = Json::parse(text.substr(0, end));
     stream_.drop(stream_.available());
-    if (serving_) return;
+    if (!address_.empty()) return;
+    if (json && !json->string_or("failed", "").empty()) {
+        why_ = json->string_or("failed", "");
+        return; // it ends now
+    }
     auto address = json ? json->string("address") : Result<std::string>(fail_from(std::move(json)));
     if (!address) {
         log::error("from Dask: " + address.error().text());
         return kill();
     }
-    serving_ = true;
+    address_ = *address;
     callbacks_.on_serving({*address, json->string_or("dashboard", "")});
 }
 
-void Process::quiet() { stream_.write(std::string_view("q")); }
+void Process::tell(const Json &what) { stream_.write(what.compact() + "\n"); }
 
 void Process::kill() {
     ::kill(-pid_, SIGKILL);
@@ -67,19 +70,21 @@ void Process::kill() {
 
 void Process::on_reaped(int status) {
     reaped_ = true;
+    stream_.pull();         // its last words
     ::kill(-pid_, SIGKILL); // its children go with it
     stream_.silence();
     callbacks_.on_exit(status);
 }
 
-Result<SpawnSpec> dask_command(const std::string &role, const Env &env, const std::string &setup) {
+Result<SpawnSpec> dask_command(const std::string &role, const Env &env) {
     auto python = find_program(env.get_or("DTASK_PYTHON", "python3"), env.get_or("PATH", ""));
     if (!python) return fail_from(std::move(python), "interpreter of Dask");
     SpawnSpec spec;
     spec.program = *python;
     spec.argv = {*python, "-m", "dtask._dask", role};
     spec.env = env;
-    spec.env.set("DTASK_DASK", setup);
+    if (auto scratch = env.get("DTASK_SCRATCH"))
+        spec.env.set("TMPDIR", *scratch); // what is left in it goes with the step
     return spec;
 }
 

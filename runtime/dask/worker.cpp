@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t stat_ms = 1'000;
 constexpr std::int64_t watch_ms = 20;          // between looks at resident sets
-constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart
+constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart in a row
 
 } // namespace
 
@@ -48,6 +48,7 @@ Result<int> Worker::run() {
     auto door = worker::Door::open(loop_, token_, door_host_, [this] { return about_; });
     if (!door) return fail_from(std::move(door));
     door_ = std::move(*door);
+    start_process(); // it loads while the scheduler is looked for
     dialer_ = std::make_unique<client::Dialer>(
         loop_, token_, proto::Role::worker, candidates_, dial_timeout_ms_,
         client::Dialer::Callbacks{
@@ -56,7 +57,7 @@ Result<int> Worker::run() {
             .on_lost =
                 [this](const std::string &why) {
                     log::info("the scheduler was lost: " + why);
-                    end(exit_code::cluster_lost);
+                    end(unfit_.empty() ? exit_code::cluster_lost : exit_code::unfit);
                 },
             .on_failed =
                 [this](const std::string &why) {
@@ -71,27 +72,26 @@ Result<int> Worker::run() {
 
 void Worker::on_frame(const proto::Frame &frame) {
     if (frame.type() == "bye") return end(0);
-    if (frame.type() != "welcome" || process_) return;
+    if (frame.type() != "welcome" || std::exchange(greeted_, true)) return;
     scheduler_address_ = frame.header.string_or("address", "");
     about_.address = join_address(dialer_->local_host(), door_->port());
-    start_process();
+    if (!unfit_.empty()) return send_unfit();
+    if (process_) serve();
 }
 
-std::string Worker::setup() const {
+Json Worker::setup() const {
     return Json::object()
         .set("scheduler", scheduler_address_)
         .set("name", about_.name)
         .set("nthreads", about_.nthreads)
         .set("memory_limit", memory_.limit())
         .set("local_directory", env_.get_or("DTASK_SCRATCH", "/tmp"))
-        .set("interface", spec_.options.worker_interface)
-        .set("host", spec_.options.worker_interface.empty() ? dialer_->local_host() : "")
-        .compact();
+        .set("host", door_host_.empty() ? dialer_->local_host() : door_host_);
 }
 
 void Worker::start_process() {
     dead_.reset();
-    auto spec = dask_command("worker", env_, setup());
+    auto spec = dask_command("worker", env_);
     if (!spec) return give_up(spec.error().text());
     spec->join_fds = memory_.join_fds();
     auto process = Process::start(loop_, std::move(*spec),
@@ -104,27 +104,43 @@ void Worker::start_process() {
                                    .on_exit = [this](int status) { on_exit(status); }});
     if (!process) return give_up(process.error().text());
     process_ = std::move(*process);
+    if (greeted_) serve();
 }
+
+void Worker::serve() { process_->tell(Json::object().set("serve", setup())); }
 
 void Worker::on_exit(int status) {
     bool memory_kill = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
                        memory_.was_memory_kill(process_->pid());
     dead_ = std::move(process_);
     if (exit_code_) return;
-    std::string what = memory_kill ? "its Dask worker passed the memory limit of " +
-                                         format_size(memory_.limit()) + " (peak " +
-                                         format_size(memory_.peak()) + ") and was killed"
-                                   : "its Dask worker ended with " + describe_status(status);
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (code == 0) return log::info("its Dask worker was asked to leave, and has");
+    if (code == come_back) {
+        log::info("its Dask worker left and is started again");
+        return restart();
+    }
+    if (code == cannot_load) return give_up(dead_->why());
+    std::string how = memory_kill ? "passed the memory limit of " + format_size(memory_.limit()) +
+                                        " (peak " + format_size(memory_.peak()) + ") and was killed"
+                                  : "ended with " + describe_status(status);
+    if (!dead_->why().empty()) how += ": " + dead_->why();
+    dialer_->send(proto::encode(proto::Died{about_.name, dead_->address(), how}));
+    std::string what = "its Dask worker " + how;
     if (restarts_ >= spec_.options.restarts)
         return give_up(what + "; it was restarted " + std::to_string(restarts_) +
                        " times already (--dtask-restarts)");
     log::error(what + "; it is restarted");
-    restart_.set(restart_pause_ms << std::min(restarts_, 10u));
     restarts_++;
+    restart();
 }
+
+// The pause grows while it ends again at once: whatever the reason, that must not be a busy loop.
+void Worker::restart() { restart_.set(restart_pause_ms << std::min(in_a_row_++, 6u)); }
 
 void Worker::stat() {
     memory_.forget_old_kills();
+    if (process_ && !process_->address().empty()) in_a_row_ = 0;
     if (!registered_ || !dialer_->connected() || !process_) return;
     auto frame = proto::make_frame("stat");
     frame.header.set("memory", memory_.usage({process_->pid()}));
@@ -135,9 +151,15 @@ void Worker::watch_memory() {
     if (process_ && memory_.over_limit({process_->pid()})) process_->kill();
 }
 
-// The scheduler closes the connection then, which ends the loop.
+// The scheduler is told once it serves: if it cannot either, it has said why for all.
 void Worker::give_up(const std::string &why) {
-    dialer_->send(proto::encode(proto::Unfit{about_.node, why, about_.task}));
+    unfit_ = why;
+    if (greeted_) send_unfit();
+}
+
+// The scheduler closes the connection then, which ends the loop.
+void Worker::send_unfit() {
+    dialer_->send(proto::encode(proto::Unfit{about_.node, unfit_, about_.task}));
     exit_code_ = exit_code::unfit;
 }
 

@@ -3,13 +3,22 @@
 // Worker of the `dask` engine: keeps the user's Dask worker of this task
 // running, within its limits, as long as the step lasts.
 //
-//   dialing ──found──▶ starting ──it serves──▶ registered ──bye──▶ over, 0
-//      └──deadline──▶    ▲  └──────dies──────────▶ │
-//      over, cluster_lost└──dies, restarts left────┘──none left──▶ over, usage
+//   loading, dialing ──both done──▶ starting ──it serves──▶ registered ──bye──▶ over, 0
+//                                    ▲                          │
+//                                    └─died, restarts left──────┤
+//                                    └─left, is to come back────┤
+//                                      left for good: idle ◀────┤
+//                                      over, unfit ◀──none left─┘
 //
 // It speaks to our own scheduler, which brings the step up and down; tasks and
-// data go between Dask's own processes. A death for memory is told in one line
-// with worker, limit and peak: Dask itself would say KilledWorker at best.
+// data go between Dask's own processes. Python loads while the scheduler is
+// looked for. A death is told in one line with worker, limit and peak, and to
+// the scheduler, which makes Dask's KilledWorker say it (`died`).
+//
+// A Dask worker that leaves by itself is started again where Dask counts on it
+// (`Client.restart`, a lost connection), which is no death and is not counted
+// by --dtask-restarts, and stays away where it was sent away
+// (`Client.retire_workers`); see python/dtask/_dask.py, `stays_away`.
 #pragma once
 
 #include <memory>
@@ -41,12 +50,15 @@ public:
 private:
     void on_frame(const proto::Frame &frame);
     void start_process();
+    void serve();
     void on_exit(int status);
+    void restart();
     void stat();
     void watch_memory();
     void give_up(const std::string &why);
     void end(int code);
-    std::string setup() const;
+    Json setup() const;
+    void send_unfit();
 
     ev::Loop &loop_;
     proto::Token token_;
@@ -58,8 +70,11 @@ private:
     Env env_;
     worker::Memory memory_;
     std::string scheduler_address_;
-    unsigned restarts_ = 0;
+    unsigned restarts_ = 0; ///< after deaths
+    unsigned in_a_row_ = 0; ///< starts without a second of service since the last stat
+    bool greeted_ = false;  ///< Dask's scheduler serves
     bool registered_ = false;
+    std::string unfit_; ///< why this task cannot serve; empty: it can
     std::optional<int> exit_code_;
     std::unique_ptr<worker::Door> door_;
     std::unique_ptr<client::Dialer> dialer_;

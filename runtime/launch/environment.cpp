@@ -19,10 +19,6 @@ void append_python_path(Env &env, const std::string &directory) {
     env.set("PYTHONPATH", present.empty() ? directory : present + ':' + directory);
 }
 
-bool is_python(const std::string &command) {
-    return std::filesystem::path(command).filename().string().starts_with("python");
-}
-
 } // namespace
 
 Env client_environment(const Env &task, const model::LaunchSpec &spec, const ClusterFacts &facts,
@@ -48,8 +44,9 @@ Env client_environment(const Env &task, const model::LaunchSpec &spec, const Clu
     return env;
 }
 
-Env dask_environment(const Env &task, const TlsFiles &files) {
+Env dask_environment(const Env &task, const TlsFiles &files, const std::string &scratch) {
     Env env = task;
+    if (!env.get("DASK_TEMPORARY_DIRECTORY")) env.set("DASK_TEMPORARY_DIRECTORY", scratch);
     if (!env.get("DASK_LOGGING__DISTRIBUTED")) env.set("DASK_LOGGING__DISTRIBUTED", "warning");
     if (files.authority.empty()) return env;
     const std::string comm = "DASK_DISTRIBUTED__COMM__";
@@ -86,46 +83,11 @@ Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std
     return env;
 }
 
-std::string executor_python(const Env &task, const std::string &command) {
-    if (auto chosen = task.get("DTASK_PYTHON"); chosen && !chosen->empty())
-        return std::string(*chosen);
-    return is_python(command) ? command : "python3";
-}
-
 std::string python_directory(const std::string &self) {
     auto tree = std::filesystem::path(self).parent_path().parent_path() / "python";
     std::error_code error;
     return std::filesystem::exists(tree / "dtask" / "__init__.py", error) ? tree.string()
                                                                           : DTASK_PYTHON_DIR;
-}
-
-std::string script_directory(const std::string &command,
-                             const std::vector<std::string> &arguments) {
-    if (!is_python(command)) return {};
-    // As Python reads its own command line.
-    std::size_t n = 0;
-    for (; n < arguments.size(); n++) {
-        const auto &argument = arguments[n];
-        if (argument == "-") return {}; // standard input
-        if (!argument.starts_with('-')) break;
-        if (argument == "--") {
-            n++;
-            break;
-        }
-        if (argument.starts_with("--")) {
-            if (argument == "--check-hash-based-pycs") n++;
-            continue;
-        }
-        auto with_value = argument.find_first_of("cmWX", 1);
-        if (with_value == std::string::npos) continue;
-        if (argument[with_value] == 'c' || argument[with_value] == 'm') return {};
-        if (with_value + 1 == argument.size()) n++; // the value stands by itself
-    }
-    if (n >= arguments.size()) return {};
-    auto script = std::filesystem::absolute(arguments[n]).lexically_normal();
-    std::error_code error;
-    if (std::filesystem::is_directory(script, error)) return script.string(); // its __main__.py
-    return script.parent_path().string();
 }
 
 } // namespace dtask::launch

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "lib/base/env.h"
 #include "lib/base/result.h"
@@ -38,20 +37,13 @@ struct TlsFiles {
 };
 
 /// What every Python process of a step of the dask engine sees beside: quiet
-/// logs, and TLS with `files` unless they are empty. What the user has set stays.
-Env dask_environment(const Env &task, const TlsFiles &files);
-
-/// The interpreter of the executors: DTASK_PYTHON, else the client's own where
-/// the client is Python, else python3.
-std::string executor_python(const Env &task, const std::string &command);
+/// logs, temporary files in `scratch`, and TLS with `files` unless they are
+/// empty. What the user has set stays.
+Env dask_environment(const Env &task, const TlsFiles &files, const std::string &scratch);
 
 /// The directory that holds the package `dtask`: the source tree's where
 /// `self`, the launcher, is in a build directory of that tree, else where
 /// `make install` puts it.
 std::string python_directory(const std::string &self);
-
-/// Directory of the script that a Python command runs, so that executors can
-/// import what stands beside it; empty where it is not a script.
-std::string script_directory(const std::string &command, const std::vector<std::string> &arguments);
 
 } // namespace dtask::launch

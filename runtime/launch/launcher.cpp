@@ -17,16 +17,18 @@
 #include "runtime/client/connection_file.h"
 #include "runtime/launch/descendants.h"
 #include "runtime/launch/handover.h"
+#include "runtime/launch/interpreter.h"
 #include "runtime/launch/place.h"
 
 namespace dtask::launch {
 
 namespace {
 
-constexpr std::int64_t goodbye_ms = 2'000;      // for scheduler and worker to end by themselves
-constexpr std::int64_t client_grace_ms = 1'000; // between SIGTERM and SIGKILL of a client
-constexpr unsigned most_redials = 20;           // of a worker whose connection breaks
-constexpr std::int64_t restart_pause_ms = 100;  // doubled with each restart
+constexpr std::int64_t goodbye_ms = 2'000; // for scheduler and worker to end by themselves
+// A client whose cluster is lost: to see it and end by itself, then again after SIGTERM.
+constexpr std::int64_t client_grace_ms = 1'000;
+constexpr unsigned most_redials = 20;          // of a worker whose connection breaks
+constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart
 
 bool local(const model::LaunchSpec &spec) { return spec.job == 0; }
 
@@ -107,7 +109,9 @@ Result<pid_t> Launcher::start_service(const char *what, const Env &env,
 }
 
 void Launcher::start_scheduler() {
-    auto env = service_environment(env_, spec_, executor_python(env_, command_), python_dir_);
+    auto env =
+        service_environment(env_, spec_, executor_python(env_, command_, arguments_), python_dir_);
+    if (!scratch_.path().empty()) env.set("DTASK_SCRATCH", scratch_.path());
     auto pid = start_service("scheduler", env, cpus_.services, scheduler_death_signal);
     if (!pid) return on_cluster_lost(pid.error().text());
     scheduler_ = *pid;
@@ -115,9 +119,9 @@ void Launcher::start_scheduler() {
 
 void Launcher::start_worker() {
     if (terminated_ || phase_ == Phase::ending) return;
-    auto env =
-        worker_environment(env_, spec_, executor_python(env_, command_),
-                           script_directory(command_, arguments_), scratch_.path(), python_dir_);
+    auto env = worker_environment(env_, spec_, executor_python(env_, command_, arguments_),
+                                  script_directory(env_, command_, arguments_), scratch_.path(),
+                                  python_dir_);
     auto starts = worker_restarts_ + worker_redials_;
     if (starts > 0) env.set(restart_variable, std::to_string(starts));
     auto pid = start_service("worker", env, cpus_.worker, SIGKILL);
@@ -148,7 +152,7 @@ Result<void> Launcher::prepare_dask() {
                                   {files.key, made->key}})
             if (auto done = replace_file(path, text, 0600); !done) return done;
     }
-    env_ = dask_environment(env_, files);
+    env_ = dask_environment(env_, files, scratch_.path());
     return {};
 }
 
@@ -186,6 +190,7 @@ void Launcher::on_frame(proto::Frame frame) {
     } else if (type == "info") {
         if (auto info = proto::decode_info(frame)) on_info(*info);
     } else if (type == "bye" && phase_ != Phase::ending) {
+        if (frame.header.integer_or("code", 0) == exit_code::usage) return on_refused();
         on_cluster_lost(frame.header.string_or("why", "it said good-bye"));
     }
 }
@@ -297,11 +302,14 @@ void Launcher::on_scheduler_exit(int status) {
     int code = shell_code(status);
     // A task with the scheduler but not the client ends as its scheduler does.
     if (code == 0 && !role_.client) return end(0);
-    if (code == exit_code::usage && phase_ == Phase::starting) {
-        wake_other_tasks(); // it has said why
-        return end(code);
-    }
+    if (code == exit_code::usage && phase_ == Phase::starting) return on_refused();
     on_cluster_lost(describe_status(status));
+}
+
+// The scheduler cannot do what was asked for, and has said why.
+void Launcher::on_refused() {
+    if (phase_ == Phase::starting) wake_other_tasks();
+    end(exit_code::usage);
 }
 
 void Launcher::on_worker_exit(int status) {
@@ -360,7 +368,6 @@ void Launcher::on_signal(int number) {
 void Launcher::on_cluster_lost(const std::string &why) {
     if (phase_ == Phase::ending) return;
     log::error("the scheduler was lost: " + why + "; the step ends");
-    if (client_ > 0) ::kill(client_, SIGTERM);
     if (phase_ == Phase::starting) wake_other_tasks();
     end(exit_code::cluster_lost);
 }
@@ -427,9 +434,14 @@ void Launcher::over_if_alone() {
     if (alone && !telling) loop_.stop();
 }
 
+// A client that is left is told once more to end, by SIGTERM, before it is killed.
 // The scheduler may stay until slow tasks have heard of the end, but no longer
 // than start-up may take: it bounds itself, and is killed if it does not.
 void Launcher::kill_stragglers() {
+    if (client_ > 0 && !std::exchange(client_warned_, true)) {
+        ::kill(client_, SIGTERM);
+        return end_deadline_.set(client_grace_ms);
+    }
     for (pid_t pid : {client_, worker_, waker_})
         if (pid > 0) ::kill(pid, SIGKILL);
     if (scheduler_ == 0 || lingered_) return loop_.stop(); // kill_descendants() reaps them

@@ -69,6 +69,7 @@ private:
     void on_start_timeout();
     void on_children();
     void on_scheduler_exit(int status);
+    void on_refused();
     void on_worker_exit(int status);
     void on_client_exit(int status);
     void on_signal(int number);
@@ -98,6 +99,7 @@ private:
     pid_t waker_ = 0; ///< scancel, for tasks that look for a scheduler
     unsigned worker_restarts_ = 0, worker_redials_ = 0;
     std::optional<proto::Unfit> unfit_; ///< of the client's task: why it has no worker
+    bool client_warned_ = false;        ///< SIGTERM was sent since the cluster was lost
     bool lingered_ = false;             ///< the scheduler was given more time to end
     bool terminated_ = false;           ///< SIGTERM has come: nothing is started any more
     bool info_asked_ = false;

@@ -12,6 +12,7 @@
 #include "lib/model/ports.h"
 #include "lib/model/slots.h"
 #include "runtime/client/connection_file.h"
+#include "runtime/client/probe.h"
 #include "runtime/dask/scheduler.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/place.h"
@@ -43,6 +44,9 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     if (!plan) return fail_from(std::move(plan));
     auto host = launch::advertised_host(spec);
     if (!host) return fail_from(std::move(host));
+    auto path = client::connection_file_path(spec);
+    if (auto may = client::may_write_connection_file(path, *token); !may)
+        return fail_from(std::move(may));
 
     Settings settings;
     settings.id = launch::cluster_id(spec);
@@ -59,12 +63,15 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     if (!port) return fail_from(std::move(port));
     std::string address = join_address(*host, *port);
     client::Connection connection{settings.id, settings.engine, address, spec.node, *token, ""};
-    auto path = client::connection_file_path(spec);
     bool written = false;
     // Serving: from now on whoever comes is told where.
     auto announce = [&](const dask::Serving &dask) {
         connection.dask = dask.address;
         auto done = client::write_connection_file(path, connection);
+        if (auto may = client::may_write_connection_file(path, *token); !done && !may) {
+            log::error(may.error().text());
+            return server.end(exit_code::usage, "the scheduler file is another step's");
+        }
         // Only outsiders need the file: the step works without it.
         if (!done) log::warning("scheduler file: " + done.error().text());
         written = done.has_value();
@@ -78,15 +85,24 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     });
     std::unique_ptr<dask::Scheduler> dask_scheduler;
     if (spec.options.engine == model::Engine::dask) {
-        auto started =
-            dask::Scheduler::start(loop, spec, *host, env,
-                                   {.on_serving = announce, .on_lost = [&](const std::string &why) {
-                                        log::error(why);
-                                        server.end(exit_code::cluster_lost, why);
-                                    }});
+        auto started = dask::Scheduler::start(
+            loop, spec, *host, env,
+            {.on_serving = announce,
+             .on_lost =
+                 [&](const std::string &why) {
+                     log::error(why);
+                     server.end(exit_code::cluster_lost, why);
+                 },
+             .on_unfit =
+                 [&](const std::string &why) {
+                     log::error(why);
+                     server.end(exit_code::usage, why);
+                 },
+             .on_shutdown = [&] { server.dismiss_workers("Dask's scheduler was shut down"); }});
         if (!started) return fail_from(std::move(started));
         dask_scheduler = std::move(*started);
         server.on_ending([&] { dask_scheduler->quiet(); });
+        server.on_died([&](const proto::Died &died) { dask_scheduler->died(died); });
     } else {
         announce({});
     }

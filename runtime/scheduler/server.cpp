@@ -196,7 +196,13 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         auto task = frame.header.natural("task");
         if (!task) return fail_from(std::move(task), type);
         core_.seen.insert(*task);
-        if (exit_code_) peer.outbox->frame(proto::encode_bye("the step has ended"));
+        if (exit_code_ || dismissed_) peer.outbox->frame(proto::encode_bye("the step has ended"));
+        return {};
+    }
+    if (type == "died" && on_died_) {
+        auto died = proto::decode_died(frame);
+        if (!died) return fail_from(std::move(died), type);
+        on_died_(*died);
         return {};
     }
     if (type == "unfit") {
@@ -271,7 +277,7 @@ void Server::end(int code, const std::string &why) {
     attach_deadline_.cancel();
     if (on_ending_) on_ending_();
     for (auto &[id, peer] : peers_)
-        if (peer.role) peer.outbox->frame(proto::encode_bye(why));
+        if (peer.role) peer.outbox->frame(proto::encode_bye(why, static_cast<std::uint64_t>(code)));
     while (!unproven_.empty()) leave(unproven_.front(), why);
     end_deadline_.set(goodbye_ms);
     // A broken step ends at once: who comes later finds nobody, and ends too.
@@ -279,6 +285,13 @@ void Server::end(int code, const std::string &why) {
                        ? 0
                        : core_.started_us + start_timeout_us_ - clock_.now_us();
     linger_deadline_.set(std::max(goodbye_ms, left_us / 1000));
+    end_turn_soon();
+}
+
+void Server::dismiss_workers(const std::string &why) {
+    dismissed_ = true;
+    for (auto &[id, peer] : peers_)
+        if (peer.role == proto::Role::worker) peer.outbox->frame(proto::encode_bye(why));
     end_turn_soon();
 }
 

@@ -53,6 +53,13 @@ public:
     void end(int code, const std::string &why);
     /// Called once when the end begins, before anybody is told.
     void on_ending(std::function<void()> callback) { on_ending_ = std::move(callback); }
+    /// Called for each `died` of a worker; without it that is no message of a worker.
+    void on_died(std::function<void(const proto::Died &)> callback) {
+        on_died_ = std::move(callback);
+    }
+    /// There is nothing left for workers to do: they are told `bye`, and so are those that come
+    /// later, while the step goes on.
+    void dismiss_workers(const std::string &why);
 
 private:
     struct Peer {
@@ -112,6 +119,8 @@ private:
     std::uint64_t last_connection_ = 0, refused_ = 0;
     std::optional<int> exit_code_; ///< set once ending
     std::function<void()> on_ending_;
+    std::function<void(const proto::Died &)> on_died_;
+    bool dismissed_ = false; ///< the workers
     std::int64_t start_timeout_us_ = 0;
     ev::Timer attach_deadline_, end_deadline_, linger_deadline_;
     ev::Ticker tick_;

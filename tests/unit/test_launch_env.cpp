@@ -15,12 +15,15 @@
 
 #include "lib/base/fd.h"
 #include "lib/base/net.h"
+#include "lib/ev/listener.h"
 #include "lib/json/json.h"
 #include "runtime/client/connection_file.h"
+#include "runtime/client/probe.h"
 #include "runtime/launch/cpus.h"
 #include "runtime/launch/descendants.h"
 #include "runtime/launch/environment.h"
 #include "runtime/launch/handover.h"
+#include "runtime/launch/interpreter.h"
 #include "runtime/launch/place.h"
 #include "runtime/launch/scratch.h"
 #include "tests/unit/fixtures.h"
@@ -147,12 +150,15 @@ START_TEST(test_worker_environment) {
 END_TEST
 
 START_TEST(test_dask_environment) {
-    auto plain = dask_environment(task(), {});
+    auto plain = dask_environment(task(), {}, "/scratch");
+    ck_text_eq(value(plain, "DASK_TEMPORARY_DIRECTORY"), "/scratch");
     ck_text_eq(value(plain, "DASK_LOGGING__DISTRIBUTED"), "warning");
     ck_text_eq(value(plain, "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME"), "(unset)");
     Env chatty = task();
     chatty.set("DASK_LOGGING__DISTRIBUTED", "info");
-    auto secure = dask_environment(chatty, {"/a.pem", "/c.pem", "/k.pem"});
+    chatty.set("DASK_TEMPORARY_DIRECTORY", "/mine");
+    auto secure = dask_environment(chatty, {"/a.pem", "/c.pem", "/k.pem"}, "/scratch");
+    ck_text_eq(value(secure, "DASK_TEMPORARY_DIRECTORY"), "/mine");
     ck_text_eq(value(secure, "DASK_LOGGING__DISTRIBUTED"), "info");
     ck_text_eq(value(secure, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"), "True");
     ck_text_eq(value(secure, "DASK_DISTRIBUTED__COMM__TLS__CA_FILE"), "/a.pem");
@@ -179,6 +185,41 @@ START_TEST(test_interpreter) {
     ck_text_eq(executor_python(env, "bash"), "python3");
     env.set("DTASK_PYTHON", "/venv/bin/python");
     ck_text_eq(executor_python(env, "python"), "/venv/bin/python");
+}
+END_TEST
+
+// Python behind `env` and behind the first line of a script.
+START_TEST(test_interpreter_of_a_script) {
+    test::Scratch scratch;
+    Env env;
+    env.set("PATH", scratch.path());
+    auto script = [&](const char *name, const std::string &text) {
+        must(replace_file(scratch / name, text, 0700));
+        return scratch / name;
+    };
+    ck_text_eq(executor_python(env, "env", {"python", "s.py"}), "python");
+    ck_text_eq(executor_python(env, "/usr/bin/env", {"-i", "A=1", "-u", "B", "/v/bin/python3"}),
+               "/v/bin/python3");
+    ck_text_eq(executor_python(env, "env", {"bash"}), "python3");
+    ck_text_eq(executor_python(env, "env", {"-u"}), "python3");
+    ck_text_eq(executor_python(env, script("direct", "#! /v/bin/python3 -u\n")), "/v/bin/python3");
+    ck_text_eq(executor_python(env, script("by_env", "#!/usr/bin/env python\nx")), "python");
+    ck_text_eq(executor_python(env, script("split", "#!/usr/bin/env -S python3.9 -u\n")),
+               "python3.9");
+    ck_text_eq(executor_python(env, "by_env"), "python"); // by PATH
+    ck_text_eq(executor_python(env, script("shell", "#!/bin/sh\n")), "python3");
+    ck_text_eq(executor_python(env, script("binary", "\x7f"
+                                                     "ELF")),
+               "python3");
+    ck_text_eq(executor_python(env, script("empty", "")), "python3");
+    ck_text_eq(executor_python(env, script("bare", "#!")), "python3");
+    script("loop", "#!" + scratch.path() + "/loop\n");
+    ck_text_eq(executor_python(env, scratch / "loop"), "python3");
+    ck_text_eq(executor_python(env, "no-such-program"), "python3");
+    // The script's directory, whatever stands before it.
+    ck_text_eq(script_directory(env, scratch / "split", {"x"}), scratch.path());
+    ck_text_eq(script_directory(env, "env", {"A=1", "python", "-u", "/s/run.py"}), "/s");
+    ck_text_eq(script_directory(env, scratch / "shell", {}), "");
 }
 END_TEST
 
@@ -228,10 +269,10 @@ START_TEST(test_script_directory) {
     for (auto &row : rows) {
         std::string shown;
         for (auto &a : row.arguments) shown += a + ' ';
-        auto found = script_directory("python3", row.arguments);
+        auto found = script_directory({}, "python3", row.arguments);
         ck_assert_msg(found == row.directory, "%s: %s", shown.c_str(), found.c_str());
     }
-    ck_text_eq(script_directory("bash", {"/home/u/run.sh"}), "");
+    ck_text_eq(script_directory({}, "bash", {"/home/u/run.sh"}), "");
 }
 END_TEST
 
@@ -335,7 +376,53 @@ START_TEST(test_connection_file_of_dask) {
     must(client::write_connection_file(scratch / "f", mine));
     auto json = must(Json::parse(must(read_file(scratch / "f"))));
     ck_text_eq(must(json.string("address")), "tls://10.0.0.1:4711"); // as Dask reads it
+    ck_text_eq(must(json.string("type")), "Scheduler");
+    must(json.member("services"));
+    must(json.member("started"));
+    must(json.member("workers"));
     ck_text_eq(must(client::read_connection_file(scratch / "f")).address, "10.0.0.1:20001");
+}
+END_TEST
+
+// What may be written over: what a cluster that has ended left behind, and nothing else.
+START_TEST(test_connection_file_over_another) {
+    test::Scratch scratch;
+    auto path = scratch / "f";
+    auto other = connection();
+    other.token = proto::Token::random();
+    other.address = "127.0.0.1:1"; // nobody
+    auto mine = connection();
+    must(client::may_write_connection_file(path, mine.token)); // nothing there
+    must(client::write_connection_file(path, other));
+    must(client::write_connection_file(path, mine)); // over a dead one
+    ck_text_eq(must(client::read_connection_file(path)).token.hex(), token_text.c_str());
+    for (auto text : {"", " \n", "{\"type\": \"Sched", "{\"type\":\"Scheduler\"}",
+                      "{\"type\":\"Scheduler\",\"address\":\"tcp://127.0.0.1:1\"}"}) {
+        must(replace_file(path, text, 0600));
+        must(client::may_write_connection_file(path, mine.token));
+    }
+    for (auto text : {"print(1)", "[1]", "{\"type\":\"notes\"}"}) {
+        must(replace_file(path, text, 0600));
+        ck_contains(error_of(client::write_connection_file(path, mine)),
+                    path + " exists and is no scheduler file: it is not overwritten");
+        ck_text_eq(must(read_file(path)), text);
+    }
+}
+END_TEST
+
+// One of Dask's own schedulers answers, whoever it is.
+START_TEST(test_connection_file_of_a_running_dask) {
+    test::Scratch scratch;
+    ev::Loop loop;
+    auto listener = must(ev::Listener::bind(loop, "127.0.0.1", 0, [](Fd, std::string) {}));
+    auto address = "tcp://127.0.0.1:" + std::to_string(listener->port());
+    must(replace_file(scratch / "f", "{\"type\":\"Scheduler\",\"address\":\"" + address + "\"}",
+                      0600));
+    auto own = proto::Token::random();
+    ck_contains(error_of(client::may_write_connection_file(scratch / "f", own)),
+                "is of another scheduler, which is running at " + address);
+    listener.reset();
+    must(client::may_write_connection_file(scratch / "f", own));
 }
 END_TEST
 
@@ -464,13 +551,28 @@ Suite *suite() {
     auto s = suite_create("launch_env");
     auto c = tcase_create("launch_env");
     tcase_set_timeout(c, 20);
-    for (auto test :
-         {test_client_environment, test_python_path_is_appended_once, test_service_environment,
-          test_worker_environment, test_dask_environment, test_interpreter, test_python_directory,
-          test_script_directory, test_cpus_are_split, test_scheduler_candidates,
-          test_connection_file_path, test_connection_file, test_connection_file_of_dask,
-          test_connection_file_of_the_fixtures, test_connection_files_that_are_none,
-          test_log_of_a_step, test_scratch, test_scratch_is_swept, test_descendants_are_killed})
+    for (auto test : {test_client_environment,
+                      test_python_path_is_appended_once,
+                      test_service_environment,
+                      test_worker_environment,
+                      test_dask_environment,
+                      test_interpreter,
+                      test_interpreter_of_a_script,
+                      test_python_directory,
+                      test_script_directory,
+                      test_cpus_are_split,
+                      test_scheduler_candidates,
+                      test_connection_file_path,
+                      test_connection_file,
+                      test_connection_file_of_dask,
+                      test_connection_file_over_another,
+                      test_connection_file_of_a_running_dask,
+                      test_connection_file_of_the_fixtures,
+                      test_connection_files_that_are_none,
+                      test_log_of_a_step,
+                      test_scratch,
+                      test_scratch_is_swept,
+                      test_descendants_are_killed})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

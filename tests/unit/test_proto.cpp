@@ -338,6 +338,8 @@ START_TEST(test_encode_as_the_fixtures) {
         {"name", "node", "task", "pid", "nthreads", "concurrency", "memory_limit", "address"});
     auto pong = frame("pong");
     check_members(encode(must(decode_register(pong.header)), "pong"), pong, {"name", "address"});
+    auto died = frame("died");
+    check_members(encode(must(decode_died(died))), died, {"name", "address", "how"});
     auto unfit = frame("unfit");
     check_members(encode(must(decode_unfit(unfit))), unfit, {"task", "node", "message"});
     for (auto name : {"function", "function-name"}) {
@@ -366,7 +368,7 @@ START_TEST(test_encode_as_the_fixtures) {
                   {"name", "node", "task", "pid", "nthreads", "memory_limit", "memory", "running",
                    "queued", "done", "address"});
     auto bye = frame("bye");
-    check_members(encode_bye("the client has ended"), bye, {"why"});
+    check_members(encode_bye("the client has ended"), bye, {"why", "code"});
     auto shutdown = frame("shutdown");
     check_members(encode_shutdown(7), shutdown, {"code"});
 }
@@ -448,6 +450,7 @@ START_TEST(test_missing_and_mistyped_members) {
         {"register",
          [](Frame f) { return decode_register(f.header).has_value(); },
          {"name", "node", "task", "pid", "nthreads", "concurrency", "memory_limit", "address"}},
+        {"died", [](Frame f) { return decode_died(f).has_value(); }, {"name", "address", "how"}},
         {"unfit", [](Frame f) { return decode_unfit(f).has_value(); }, {"task", "node", "message"}},
         {"retract", [](Frame f) { return decode_refs(f).has_value(); }, {"k", "i"}},
         {"welcome",

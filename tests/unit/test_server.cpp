@@ -410,6 +410,69 @@ START_TEST(test_nobody_attaches) {
 }
 END_TEST
 
+// Dask's worker has died: whoever holds Dask's scheduler is told; without one it is no message.
+START_TEST(test_deaths_are_handed_on) {
+    Cluster c;
+    auto &launcher = c.launcher();
+    auto &worker = c.worker();
+    std::vector<std::string> heard;
+    c.server->on_died([&](const Died &died) { heard.push_back(died.name + " " + died.how); });
+    c.script.then([&] { worker.send(encode(Died{"n1.0", "tls://h:1", "ended"})); });
+    c.script.when(
+        "the death", [&] { return heard.size() == 1; },
+        [&] {
+            ck_text_eq(heard[0], "n1.0 ended");
+            ck_assert(!worker.closed);
+            c.server->on_died({});
+            worker.send(encode(Died{"n1.0", "", "ended"}));
+        });
+    c.script.when(
+        "its end", [&] { return worker.closed; },
+        [&] { launcher.send(encode_shutdown(0)), c.peers.clear(); });
+    c.play();
+    ck_contains(c.log_text(), "\"died\" is no message of a worker");
+}
+END_TEST
+
+// Dask's scheduler was shut down by its client, which goes on: workers may go, present and future.
+START_TEST(test_workers_are_dismissed) {
+    Cluster c;
+    auto &launcher = c.launcher();
+    auto &worker = c.worker();
+    c.script.then([&] { c.server->dismiss_workers("over"); });
+    c.script.when(
+        "good-bye", [&] { return worker.count("bye") >= 1; },
+        [&] {
+            ck_assert_uint_eq(launcher.count("bye"), 0);
+            auto &late = c.connect(Role::worker);
+            c.script.when(
+                "the greeting", [&] { return late.count("welcome") == 1; },
+                [&] { late.send(encode_here(1)); });
+            c.script.when(
+                "good-bye to it", [&] { return late.count("bye") == 1; },
+                [&] { launcher.send(encode_shutdown(0)); });
+            c.script.when(
+                "the end", [&] { return launcher.count("bye") == 1; }, [&] { c.peers.clear(); });
+        });
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// A cluster that cannot be is told with the exit code that the step ends with.
+START_TEST(test_good_bye_has_the_code) {
+    Cluster c;
+    auto &launcher = c.launcher();
+    c.script.then([&] { c.server->end(exit_code::usage, "no"); });
+    c.script.when(
+        "good-bye", [&] { return launcher.count("bye") == 1; },
+        [&] {
+            ck_assert_int_eq(must(launcher.last("bye").header.integer("code")), exit_code::usage);
+            c.peers.clear();
+        });
+    ck_assert_int_eq(c.play(), exit_code::usage);
+}
+END_TEST
+
 // Peers that do not close after good-bye are closed after a second.
 START_TEST(test_peers_that_stay) {
     Cluster c;
@@ -464,8 +527,9 @@ Suite *suite() {
                       test_wrong_messages_close_their_sender, test_a_worker_registers_once,
                       test_strangers, test_a_thousand_half_open_connections, test_worker_lost,
                       test_unfit_tasks_are_told_and_closed, test_the_clients_launcher_is_lost,
-                      test_nobody_attaches, test_peers_that_stay, test_a_late_worker,
-                      test_ports_that_are_taken})
+                      test_deaths_are_handed_on, test_workers_are_dismissed,
+                      test_good_bye_has_the_code, test_nobody_attaches, test_peers_that_stay,
+                      test_a_late_worker, test_ports_that_are_taken})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
