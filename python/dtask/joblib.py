@@ -12,6 +12,7 @@ after the other, as joblib nests them. Both forms of joblib's interface are met:
 for each batch itself, since then results come in the callback.
 """
 
+import os
 from concurrent.futures import Future as PlainFuture, ThreadPoolExecutor
 
 try:
@@ -52,6 +53,7 @@ class DtaskBackend(AutoBatchingMixin, ParallelBackendBase):
         self._retries = retries
         self._futures = set()  # batches that have not ended
         self._callbacks = None  # runs joblib's, which submit: not in the thread that receives
+        self._pid = None  # the process that its thread is in
 
     def effective_n_jobs(self, n_jobs):
         """How many functions are to run at a time; -1: as many as the cluster can, -2: one less.
@@ -82,8 +84,8 @@ class DtaskBackend(AutoBatchingMixin, ParallelBackendBase):
             future = Future(client._session, "run_batch")
             future._fail(error)
         self._futures.add(future)
-        if self._callbacks is None:
-            self._callbacks = ThreadPoolExecutor(1, "dtask.joblib")
+        if self._pid != os.getpid():
+            self._callbacks, self._pid = ThreadPoolExecutor(1, "dtask.joblib"), os.getpid()
         future.add_done_callback(lambda future: self._ended(future, callback))
         return future
 

@@ -85,10 +85,12 @@ def test_scripts_for_a_cluster_of_their_own_use_the_one_of_dask(cluster):
         from dask.distributed import Client
 
         initialize(nthreads=1, interface="ib0")
-        for how in {}, {"n_workers": 9, "processes": True}, {"scheduler_file": "7.sched", "nthreads": 1}:
+        local = {"n_workers": 9, "processes": True}
+        for how in {}, local, {"scheduler_file": "7.sched", "nthreads": 1}:
             with Client(**how) as client:
                 client.wait_for_workers(2)
-                print("workers", len(client.scheduler_info()["workers"]), client.submit(abs, -7).result())
+                workers = client.scheduler_info()["workers"]
+                print("workers", len(workers), client.submit(abs, -7).result())
         """,
         "--engine=dask",
         "--wait=all",

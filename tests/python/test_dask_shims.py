@@ -148,7 +148,8 @@ def test_every_name_of_the_class_is_adapted(site):
 
 
 def test_a_scheduler_file_of_this_step_is_not_worth_a_line(site):
-    site.write({"ours.json": f'{{"address": "{ADDRESS}"}}', "stale.json": '{"address": "tcp://a:1"}'})
+    site.write({"ours.json": f'{{"address": "{ADDRESS}"}}'})
+    site.write({"stale.json": '{"address": "tcp://a:1"}'})
     assert site.run("from distributed import Client; Client(scheduler_file='ours.json')") == ["{}"]
     assert site.err == ""
     assert site.run("from distributed import Client; Client(scheduler_file='stale.json')") == ["{}"]
@@ -291,7 +292,9 @@ def test_a_slurm_runner_is_the_clients_end(site):
     )
 
 
-@pytest.mark.parametrize("without", ["class SLURMRunner: pass\nRole = None", "SLURMRunner = None", ""])
+@pytest.mark.parametrize(
+    "without", ["class SLURMRunner: pass\nRole = None", "SLURMRunner = None", ""]
+)
 def test_a_jobqueue_unlike_the_known_runs_as_it_is(site, without):
     site.write({**RUNNER, "dask_jobqueue/__init__.py": "", "dask_jobqueue/slurm.py": without})
     assert site.run("import dask_jobqueue.slurm; print('runs')") == ["runs"] and site.err == ""
@@ -314,12 +317,13 @@ def test_the_users_own_sitecustomize_runs(site):
         f"""
         import sitecustomize, sys
         print(sitecustomize.here, sitecustomize.__file__)
-        print(sys.path.index({SHIMS!r}) < sys.path.index({site.folder!r}), "/added/by/it" in sys.path)
+        print(sys.path.index({SHIMS!r}) < sys.path.index({site.folder!r}))
+        print("/added/by/it" in sys.path)
         from distributed import Client
         Client(n_workers=1)
         """
     )
-    assert out == [f"True {site.folder}/sitecustomize.py", "True True", "{}"]
+    assert out == [f"True {site.folder}/sitecustomize.py", "True", "True", "{}"]
 
 
 def test_an_error_of_the_users_own_is_told_as_ever(site):
@@ -420,7 +424,8 @@ def test_execute(site):
     )
     assert out[:5] == ["(1, 2) {'x': 3}", "5", "('one',) {}", "5", "None"]
     assert out[5].startswith("raised invalid literal") and site.err == ""
-    site.run("import dask_mpi; dask_mpi.execute(int, client_rank=0, scheduler_file='a', nthreads=2)")
+    arguments = "int, client_rank=0, scheduler_file='a', nthreads=2"
+    site.run(f"import dask_mpi; dask_mpi.execute({arguments})")
     assert site.told() == (
         "dtask: dask_mpi.execute: the step's own values hold, not client_rank=0 (--dtask-slots), "
         "scheduler_file='a' (--dtask-scheduler-file), nthreads=2 (it has 4: --cpus-per-task)"

@@ -3,6 +3,7 @@
 
 import importlib
 import math
+import os
 import sys
 import threading
 import types
@@ -68,9 +69,11 @@ def load(monkeypatch):
         registered = {}
         joblib = types.ModuleType("joblib")
         backends = types.ModuleType("joblib._parallel_backends")
-        joblib.register_parallel_backend = lambda name, factory, make_default=False: registered.update(
-            {name: (factory, make_default)}
-        )
+
+        def register(name, factory, make_default=False):
+            registered[name] = (factory, make_default)
+
+        joblib.register_parallel_backend = register
         backends.AutoBatchingMixin, backends.ParallelBackendBase = Mixin, base
         monkeypatch.setitem(sys.modules, "joblib", joblib)
         monkeypatch.setitem(sys.modules, "joblib._parallel_backends", backends)
@@ -197,12 +200,32 @@ def test_abort_cancels_what_has_not_ended(load, start):
     fake, _ = start("hold")
     backend = load(NewBase).DtaskBackend()
     callbacks = [Callback(), Callback()]
-    futures = [backend.submit(Batch(functions.inc, i), callback) for i, callback in enumerate(callbacks)]
+    futures = [backend.submit(Batch(functions.inc, 1), callback) for callback in callbacks]
     numbers = [k for k, _, _ in fake.tasks(2)]
     backend.abort_everything()
     assert all(future.cancelled() for future in futures)
     assert sorted(fake.expect("cancel")[0][0]["k"]) == numbers
     backend.terminate()
+
+
+def test_after_a_fork_it_works_in_the_child(load, start, monkeypatch):
+    fake, _ = start("run")
+    monkeypatch.setenv("DTASK_ADDRESS", fake.address)
+    monkeypatch.setenv("DTASK_TOKEN", fake.token.hex())
+    backend = load(NewBase).DtaskBackend()
+    callback = Callback()
+    backend.submit(Batch(functions.inc, 1), callback)
+    callback.wait()
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            callback = Callback()
+            backend.submit(Batch(functions.inc, 1), callback)
+            code = 0 if callback.wait().result() == [2] else 2
+        finally:
+            os._exit(code)
+    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_client_and_retries_are_what_was_given(load, start):
@@ -250,7 +273,8 @@ def calls(until, error):
 
 def test_parallel(joblib):
     assert joblib.effective_n_jobs(-1) == 2
-    assert joblib.Parallel()(joblib.delayed(math.sqrt)(i * i) for i in range(300)) == list(range(300))
+    roots = joblib.Parallel()(joblib.delayed(math.sqrt)(i * i) for i in range(300))
+    assert roots == list(range(300))
     with joblib.Parallel(n_jobs=-1) as parallel:
         for _ in range(2):
             assert parallel(joblib.delayed(functions.inc)(i) for i in range(3)) == [1, 2, 3]

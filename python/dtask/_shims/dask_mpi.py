@@ -134,7 +134,8 @@ def _tell(function, given):
         if difference:
             told.append(f"{name}={value!r} ({difference})")
     if told:
-        sys.stderr.write(f"dtask: dask_mpi.{function}: the step's own values hold, not {', '.join(told)}\n")
+        line = f"dtask: dask_mpi.{function}: the step's own values hold, not {', '.join(told)}\n"
+        sys.stderr.write(line)
 
 
 def _number(name):

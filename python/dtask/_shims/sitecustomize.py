@@ -3,9 +3,9 @@
 
 This directory is on the path of the engine's client only, so Python imports this module when it
 starts. It hands on to the user's own sitecustomize and, if `distributed` is ever imported, adapts
-its Client: without an address of its own it connects to the step's cluster, and arguments that were
-meant for a local cluster, or for a scheduler file, are left out and told in one line (doc/adr/0017).
-So is the SLURMRunner of dask_jobqueue, which would start a scheduler here.
+its Client: without an address of its own it connects to the step's cluster, and what was meant for
+a local cluster, or for a scheduler file, is left out and told in one line (doc/adr/0017). So is the
+SLURMRunner of dask_jobqueue adapted, which would start a scheduler here.
 
 Invariants: nothing is imported here that Python has not loaded already; whatever fails leaves the
 user's Dask as it was. Any Python may meet this file, so its syntax is that of the oldest.
