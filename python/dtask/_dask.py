@@ -119,7 +119,11 @@ def be_quiet():
 
 
 async def serve(make, setup, channel):
-    """Start the server, say where it is, and stay until it or the step ends; the exit code."""
+    """Start the server, say where it is, and stay until it or the step ends the process.
+
+    No more is run once the server has finished: neither threads of tasks nor coroutines of Dask's
+    that a cancellation would make complain may keep us.
+    """
     died = None
 
     def on_channel():
@@ -135,7 +139,7 @@ async def serve(make, setup, channel):
     dashboard = dashboard_of(server) if setup.get("dashboard") else ""
     channel.say(address=server.address, dashboard=dashboard)
     await server.finished()
-    return COME_BACK if getattr(server, "comes_back", False) else LEFT
+    os._exit(COME_BACK if getattr(server, "comes_back", False) else LEFT)
 
 
 def main():
@@ -154,15 +158,13 @@ def main():
     while not lines:
         lines = channel.receive()
     try:
-        code = asyncio.run(
-            serve({"scheduler": scheduler, "worker": worker}[role], lines[0]["serve"], channel)
-        )
+        make = {"scheduler": scheduler, "worker": worker}[role]
+        asyncio.run(serve(make, lines[0]["serve"], channel))
     except Exception as error:
         release = getattr(distributed, "__version__", "of an unknown release")
         text = f"distributed {release} as a {role}: {type(error).__name__}: {error}"
-        channel.say(failed=text[:LONGEST_LINE])
-        code = 1
-    os._exit(code)  # threads of tasks must not keep us
+        channel.say(failed=" ".join(text.split())[:LONGEST_LINE])
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ nanny's place and needs to know which it was. It comes back unless it was sent a
     its lifetime is over, lifetime.restart off    stays away
     `Client.restart`, lost contact, all else      comes back
 
-The scheduler asks a worker to close by the same words in the first and the last case; so ours says
-that it retires one before Dask says that it removes it. A release whose `Worker.close` takes no
+The scheduler asks a worker to close by the same words in the first and the last case; so ours asks
+one that it retires itself. A release whose `Worker.close` takes no
 reason cannot tell: there every worker comes back.
 """
 
@@ -25,7 +25,8 @@ LIFETIME = "worker-lifetime-reached"
 
 def gives_reasons(worker_class):
     """Does this release say why a worker closes?"""
-    return "reason" in inspect.signature(worker_class.close).parameters
+    close = getattr(worker_class, "close", None)
+    return close is not None and "reason" in inspect.signature(close).parameters
 
 
 def comes_back(reason, nanny=True):
@@ -65,11 +66,12 @@ def sending_away(scheduler_class, worker_class):
         @functools.wraps(removal)
         async def remove_worker(self, *args, **kwargs):
             try:
-                given = signature.bind(self, *args, **kwargs).arguments
-                retired = given.get("expected", given.get("safe", False))
-                if retired and given.get("close", True):
-                    address = self.coerce_address(given["address"])
+                said = signature.bind(self, *args, **kwargs).arguments
+                retired = said.get("expected", said.get("safe", False))
+                if retired and said.get("close", True):
+                    address = self.coerce_address(said["address"])
                     self.stream_comms[address].send({"op": "close", "reason": RETIRED})
+                    kwargs["close"] = False  # said; twice would make the worker complain
             except Exception:  # it has gone already, or a release that we do not know
                 pass
             return await super().remove_worker(*args, **kwargs)

@@ -16,7 +16,8 @@ namespace dtask::dask {
 namespace {
 
 constexpr std::int64_t stat_ms = 1'000;
-constexpr std::int64_t watch_ms = 20;          // between looks at resident sets
+constexpr std::int64_t watch_ms = 20; // between looks at resident sets
+constexpr std::uint64_t little_memory = 200 << 20;
 constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart in a row
 
 } // namespace
@@ -48,6 +49,10 @@ Result<int> Worker::run() {
     auto door = worker::Door::open(loop_, token_, door_host_, [this] { return about_; });
     if (!door) return fail_from(std::move(door));
     door_ = std::move(*door);
+    if (memory_.limit() > 0 && memory_.limit() < little_memory)
+        log::warning("a memory limit of " + format_size(memory_.limit()) +
+                     " is little for a Dask worker: it needs about 100M for itself and takes no "
+                     "tasks above 80 % of its limit");
     start_process(); // it loads while the scheduler is looked for
     dialer_ = std::make_unique<client::Dialer>(
         loop_, token_, proto::Role::worker, candidates_, dial_timeout_ms_,
