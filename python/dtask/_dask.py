@@ -65,6 +65,10 @@ def scheduler(setup):
 
     from . import _dask_killed, _dask_leaving
 
+    # What Dask warns of at a restart is not so: our launcher starts them again.
+    logging.getLogger("distributed.scheduler").addFilter(
+        lambda record: "do not use a nanny" not in str(record.msg)
+    )
     deaths = _dask_killed.Deaths()
     cls = _dask_killed.explaining(distributed.Scheduler, distributed.scheduler, deaths)
     cls = _dask_leaving.sending_away(cls, distributed.Worker)

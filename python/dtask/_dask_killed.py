@@ -110,7 +110,7 @@ def _fits(cls, plain):
     except (AttributeError, TypeError, ValueError):
         return False
     return (
-        inspect.iscoroutinefunction(cls.remove_worker)
+        inspect.iscoroutinefunction(inspect.unwrap(cls.remove_worker))  # behind log_errors
         and "address" in removal
         and isinstance(plain, type)
         and issubclass(plain, Exception)

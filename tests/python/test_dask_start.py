@@ -2,6 +2,7 @@
 """dtask._dask as its launcher runs it, against stand-ins of `distributed`, old, new and unknown."""
 
 import asyncio
+import functools
 import json
 import os
 import pickle
@@ -342,6 +343,16 @@ def test_the_wait_for_a_reason_that_never_comes_is_bounded(monkeypatch):
     scheduler.workers = {"a": Lost("a", [Task("k", 3)])}
     asyncio.run(scheduler.remove_worker("a"))
     assert scheduler.removed == [("a", False, True)] and deaths.of("k") == []
+
+
+def test_a_decorated_removal_is_known_too():
+    # As by `log_errors` of releases in between, which is no coroutine function itself.
+    @functools.wraps(SchedulerOfDask.remove_worker)
+    def decorated(self, *args, **kwargs):
+        return SchedulerOfDask.remove_worker(self, *args, **kwargs)
+
+    cls = type("Scheduler", (SchedulerOfDask,), {"remove_worker": decorated})
+    assert _dask_killed.explaining(cls, Module(), _dask_killed.Deaths()) is not cls
 
 
 def test_only_the_last_deaths_are_kept():

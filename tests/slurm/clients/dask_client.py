@@ -16,7 +16,8 @@ import os
 import sys
 import time
 
-from distributed import Client, KilledWorker
+from distributed import Client
+from distributed.scheduler import KilledWorker
 
 
 def this_process():
