@@ -125,6 +125,8 @@ Result<Json> Json::list(const char *name) const {
     return Json(json_incref(found));
 }
 
+bool Json::has(const char *name) const { return json_object_get(value_, name) != nullptr; }
+
 std::string Json::string_or(const char *name, std::string_view otherwise) const {
     auto found = string(name);
     return found ? std::move(*found) : std::string(otherwise);

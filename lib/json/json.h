@@ -42,6 +42,7 @@ public:
     Json &set(const char *name, Json value);
     Json &append(Json value);
 
+    bool has(const char *name) const;
     Result<std::string> string(const char *name) const;
     Result<std::int64_t> integer(const char *name) const;
     /// A number ≥ 0.

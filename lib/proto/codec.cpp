@@ -30,6 +30,17 @@ public:
         if (!error_.empty()) return;
         if (auto cut = slices(payload, into); !cut) error_ = cut.error().text();
     }
+    /// Groups: how many of the rows of a column of its own, `flat`, belong to each task.
+    void groups(const char *counts, Column &into, const char *flat, Column &rows) {
+        column(counts, into);
+        take(header_.column(flat), rows);
+        std::uint64_t left = rows.size();
+        for (auto count : into) {
+            if (count > left) return refuse(std::string("\"") + flat + "\" is too short");
+            left -= count;
+        }
+        if (left > 0) refuse(std::string("\"") + flat + "\" is too long");
+    }
     void refuse(std::string why) {
         if (error_.empty()) error_ = std::move(why);
     }
@@ -199,9 +210,29 @@ Result<Submit> decode_submit(Frame frame) {
     return in.done(std::move(m));
 }
 
+Result<Graph> decode_graph(Frame frame) {
+    Graph m;
+    std::uint64_t complete = 0;
+    Reader in(frame.header);
+    in.natural("g", m.graph);
+    in.natural("complete", complete);
+    in.column("f", m.f);
+    in.column("k", m.k);
+    in.column("want", m.wanted);
+    in.groups("inputs", m.inputs, "in", m.in);
+    in.lengths(m.len, frame.payload);
+    m.complete = complete != 0;
+    m.retries = static_cast<std::uint64_t>(
+        std::max<std::int64_t>(0, frame.header.integer_or("retries", 0)));
+    m.priority = frame.header.integer_or("priority", 0);
+    m.payload = std::move(frame.payload);
+    return in.done(std::move(m));
+}
+
 Frame encode(Run m) {
     Frame frame = make_frame("run");
     frame.header.set("f", m.f).set("k", m.k).set("i", m.i).set("len", m.len);
+    if (!m.inputs.empty()) frame.header.set("inputs", m.inputs).set("in", m.in);
     frame.payload = std::move(m.payload);
     return frame;
 }
@@ -213,6 +244,7 @@ Result<Run> decode_run(Frame frame) {
     in.column("k", m.k);
     in.column("i", m.i);
     in.lengths(m.len, frame.payload);
+    if (frame.header.has("inputs")) in.groups("inputs", m.inputs, "in", m.in);
     m.payload = std::move(frame.payload);
     return in.done(std::move(m));
 }

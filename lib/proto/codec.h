@@ -33,6 +33,7 @@ Result<Unfit> decode_unfit(const Frame &frame);
 Result<Died> decode_died(const Frame &frame);
 Result<Function> decode_function(Frame frame);
 Result<Submit> decode_submit(Frame frame);
+Result<Graph> decode_graph(Frame frame);
 Result<Run> decode_run(Frame frame);
 Result<Done> decode_done(Frame frame);
 Result<Failure> decode_failure(Frame frame);

@@ -54,9 +54,21 @@ struct Submit {
     std::string payload;
 };
 
-/// Tasks on their way to a worker.
+/// Part of a graph. `inputs` are counts, `in` holds the keys of all inputs, one
+/// task's after the other's; `wanted`: 1 where the client is to be told the outcome.
+struct Graph {
+    std::uint64_t graph = 0, retries = 0;
+    std::int64_t priority = 0;
+    bool complete = false; ///< nothing more of it will come
+    Column f, k, inputs, in, wanted, len;
+    std::string payload;
+};
+
+/// Tasks on their way to a worker. A task's share of the payload is its inputs
+/// and then its arguments; `inputs` are counts, `in` the lengths of the values
+/// of all inputs. Both are empty where no task has inputs.
 struct Run {
-    Column f, k, i, len;
+    Column f, k, i, inputs, in, len;
     std::string payload;
 };
 

@@ -21,6 +21,7 @@ enum class RecordKind : std::uint8_t {
     result = 5,
     error = 6,
     too_large = 7,
+    input = 8, ///< to an executor: the value of the next input of the call that follows
 };
 
 struct RecordHead {

@@ -32,7 +32,12 @@ def get(index):
 
 def load(pickled, inputs):
     """Unpickle arguments (bytes) whose inputs (pickles) are at hand."""
-    _values.append([loads(data) for data in inputs])
+    return load_with(pickled, [loads(data) for data in inputs])
+
+
+def load_with(pickled, values):
+    """Unpickle arguments (bytes) whose inputs are these values."""
+    _values.append(values)
     try:
         return loads(pickled)
     finally:

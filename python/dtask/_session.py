@@ -45,7 +45,8 @@ class Session:
         self._pending = {}  # number -> Future that the scheduler knows
         self._functions = {}  # pickle, or its digest, -> number
         self._by_name = {}  # id -> (function, number), for functions that go by name
-        self._last_task = self._last_function = 0  # numbers, given in the order of sending
+        self._last_task = self._last_function = 0
+        self._numbering = threading.Lock()
         self._released = None  # tasks that a frame sets free: function etc. -> futures, bodies
         self._infos = deque()  # futures of info requests, in order
         self._bye = None
@@ -121,8 +122,7 @@ class Session:
         lengths = ",".join([str(len(body)) for body in bodies])
 
         def make():
-            first = self._last_task + 1
-            self._last_task += len(futures)
+            first = self.reserve(len(futures))
             numbers = range(first, first + len(futures))
             for number, future in zip(numbers, futures):
                 future._number = number
@@ -138,6 +138,23 @@ class Session:
         for future in futures:
             if future._state != PENDING:  # cancelled before it had a number
                 self._cancel_late(future)
+
+    def reserve(self, count):
+        """The first of `count` numbers of tasks that nobody else gets."""
+        with self._numbering:
+            first = self._last_task + 1
+            self._last_task += count
+        return first
+
+    def send_graph(self, futures, parts):
+        """Send a part of a graph (bytes); `futures`, numbered, are those whose outcome comes back."""
+
+        def make():
+            self._pending.update((future._number, future) for future in futures)
+            size = sum(map(len, parts))
+            return parts if size > SEPARATE else [b"".join(parts)]
+
+        self.connection.send(make)
 
     def _flush_released(self):
         """Send what the inputs that a frame brought have set free."""

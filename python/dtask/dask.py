@@ -5,21 +5,25 @@
 
     dask.config.set(scheduler=dtask.dask.get)      # or x.compute(scheduler=dtask.dask.get)
 
-A graph's nodes become tasks whose arguments are the futures of the nodes they need, submitted at
-once and depth first, which is also their priority (doc/adr/0016). A node's value is dropped as soon
-as the last task that needs it has been sent.
+A graph's nodes become tasks of the scheduler, which knows what each one needs: they are sent at
+once and depth first, which is also the order in which they run (doc/adr/0016). Chains of nodes run
+as one task. A value is dropped as soon as the last task that needs it has ended.
 
 Nodes are understood by their form, so that any release of Dask can hand its graphs to us: tuples
 that begin with a callable, and objects that know their `dependencies` and are called with a dict of
 their values. Dask itself is not imported.
 """
 
-import weakref
+from collections import Counter
 from collections.abc import Mapping
 
+from . import _pickling
 from ._default import default_client
+from ._graph import Chain, Ref, Sender
+from ._pickling import name_of
 
 __all__ = ["get"]
+LONGEST_CHAIN = 64  # nodes that run as one task
 
 
 def get(dsk, keys, client=None, retries=0, **_):
@@ -39,42 +43,73 @@ def get(dsk, keys, client=None, retries=0, **_):
     if not order:
         return _shaped(keys, {})
     client = default_client() if client is None else client
-    sent = []
+    futures = _submit(client._session, graph, order, needs, retries, wanted)
     try:
-        futures = _submit(client, graph, order, needs, retries, wanted, sent)
         values = client.gather([futures[key] for key in wanted])
     except BaseException:
-        client.cancel([future for future in (one() for one in sent) if future is not None])
+        client.cancel(list(futures.values()))
         raise
     return _shaped(keys, dict(zip(wanted, values)))
 
 
-def _submit(client, graph, order, needs, retries, wanted, sent):
-    """Send the nodes; the futures of `wanted` by key. Weak references to all go to `sent`."""
-    last = {need: key for key in order for need in needs[key]}  # the last node that needs it
-    futures, wanted = {}, set(wanted)
-    for place, key in enumerate(order):
-        node, inputs = graph[key], needs[key]
-        target = _alias(node, inputs)
-        if target is not None:
-            future = futures[target]
-        elif not inputs and not _runs(node):
-            future = client.scatter([_evaluate(node, {})])[0]
-        else:
-            future = client.submit(
-                _run,
-                node,
-                {need: futures[need] for need in inputs},
-                key=_text(key),
-                priority=-place,
-                retries=retries,
+def _submit(session, graph, order, needs, retries, wanted):
+    """Send the nodes; the futures of `wanted` by key."""
+    uses = Counter(need for key in order for need in needs[key])
+    sender = Sender(session, len(order) + len(wanted), retries)
+    numbers, futures, wanted = {}, {}, set(wanted)
+    chains, chain = {}, []  # Chain by its functions; what the next node is to continue
+    try:
+        for place, key in enumerate(order):
+            node = graph[key]
+            target = _alias(node, needs[key])
+            if target is not None:
+                numbers[key] = numbers[target]
+                if key in wanted:
+                    futures[key] = futures.get(target) or sender.add(
+                        _identity, (Ref(0),), {}, [numbers[target]], _text(key)
+                    )[1]
+                continue
+            function, args, kwargs = _call(node, needs[key])
+            chain.append((function, args, kwargs, needs[key]))
+            after = order[place + 1] if place + 1 < len(order) else None
+            if (
+                len(chain) < LONGEST_CHAIN
+                and key not in wanted
+                and uses[key] == 1
+                and needs.get(after) == [key]
+                and _alias(graph[after], [key]) is None
+            ):
+                continue
+            name = _text(key) if key in wanted else None
+            function, args, kwargs, inputs = _fused(chain, chains)
+            chain = []
+            numbers[key], future = sender.add(
+                function, args, kwargs, [numbers[need] for need in inputs], name
             )
-            sent.append(weakref.ref(future))
-        futures[key] = future
-        for need in inputs:
-            if last[need] == key and need not in wanted:
-                del futures[need]
+            if future is not None:
+                futures[key] = future
+    except BaseException:
+        session.cancel(list(futures.values()))
+        raise
+    finally:
+        sender.flush(complete=True)
     return futures
+
+
+def _fused(chain, chains):
+    """A chain of calls, each of which needs the one before only, as one call."""
+    if len(chain) == 1:
+        return chain[0]
+    functions = tuple(function for function, *_ in chain)
+    fused = chains.get(tuple(map(id, functions)))
+    if fused is None:
+        fused = chains[tuple(map(id, functions))] = Chain(functions)
+    _, first, kwargs, inputs = chain[0]
+    rest = [
+        _pickling.dump((args, kwargs), name_of(function), "the arguments of ")
+        for function, args, kwargs, _ in chain[1:]
+    ]
+    return fused, ((first, kwargs), *rest), {}, inputs
 
 
 # The graph.
@@ -139,7 +174,65 @@ def _text(key):
     return key if isinstance(key, str) else str(key)
 
 
+# A node as a call: function, arguments with Refs for its inputs, keywords.
+
+
+def _call(node, inputs):
+    places = {key: Ref(index) for index, key in enumerate(inputs)}
+    if _is_call(node):
+        try:
+            return node[0], tuple(_with_refs(argument, places) for argument in node[1:]), {}
+        except _Nested:
+            pass
+    elif _is_object(node) and type(node).__name__ == "Task":
+        try:
+            args = tuple(_object_with_refs(argument, places) for argument in node.args)
+            pairs = node.kwargs.items()
+            kwargs = {name: _object_with_refs(argument, places) for name, argument in pairs}
+            return node.func, args, kwargs
+        except (_Nested, AttributeError):
+            pass
+    elif not inputs and not _runs(node):
+        return _identity, (_evaluate(node, {}),), {}
+    return _run, (node, places), {}
+
+
+class _Nested(Exception):
+    """An argument has something to run in it: the whole node is evaluated on the worker."""
+
+
+def _with_refs(argument, places):
+    """An argument of a tuple that is a call."""
+    if type(argument) is list:
+        return [_with_refs(item, places) for item in argument]
+    if _is_call(argument):
+        raise _Nested
+    try:
+        return places.get(argument, argument)
+    except TypeError:  # not hashable: no key
+        return argument
+
+
+def _object_with_refs(argument, places):
+    """An argument of a Task of Dask's."""
+    if _is_object(argument):
+        if type(argument).__name__ != "Alias":
+            raise _Nested
+        return places[argument.target]
+    if type(argument).__name__ == "TaskRef":
+        return places[argument.key]
+    return argument
+
+
 # A node. All of these also run on the workers.
+
+
+def _identity(value):
+    return value
+
+
+def _run(node, values):
+    return _evaluate(node, values)
 
 
 def _is_call(node):

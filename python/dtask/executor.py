@@ -15,7 +15,7 @@ from struct import Struct
 from time import monotonic_ns
 
 CHANNEL = 3
-FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE = range(1, 8)
+FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT = range(1, 9)
 LIMIT = 64 << 20  # bytes of a pickled value
 CHUNK = 64 << 10  # bytes of one read; more would come from mmap, page by page
 RECORD = Struct("<B7xQQQ")  # kind, function or run time, task, length
@@ -124,6 +124,7 @@ def records(channel):
 def serve(channel):
     """Run the calls that come in on `channel` until its end."""
     functions = {}  # number -> pickle (bytes) or, once it was called, the callable
+    inputs = []  # values, pickled, of the call that follows them
     forked = []  # not empty in a process that a function has forked
     os.register_at_fork(after_in_child=lambda: forked.append(True))
     send(channel, READY, 0, 0, b"")
@@ -134,7 +135,13 @@ def serve(channel):
                 function = functions[number]
                 if function.__class__ is bytes:
                     functions[number] = function = loads(function)
-                args, kwargs = loads(body)
+                if inputs:
+                    from ._inputs import load
+
+                    args, kwargs = load(body, inputs)
+                    inputs.clear()
+                else:
+                    args, kwargs = loads(body)
                 body = None
                 value = function(*args, **kwargs)
                 answer = pickled(value)
@@ -146,11 +153,14 @@ def serve(channel):
                 answer = describe(error, 1)
                 kind = ERROR
             args = kwargs = value = function = None
+            inputs.clear()
             if forked:
                 flush()
                 os._exit(0)  # the child has come back through the function: not its channel
             flush()
             send(channel, kind, (monotonic_ns() - began) // 1000, task, answer)
+        elif kind == INPUT:
+            inputs.append(body)
         elif kind == FUNCTION:
             functions[number] = bytes(body)
         elif kind == FORGET:

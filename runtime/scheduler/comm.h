@@ -5,6 +5,7 @@
 // what goes to one peer, and must not call back into the reactor.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include "lib/base/ids.h"
@@ -19,7 +20,7 @@ public:
     virtual void function(WorkerId to, FunctionId f, std::string_view name,
                           std::string_view pickled) = 0;
     virtual void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-                     std::string_view args) = 0;
+                     std::span<const std::string_view> inputs, std::string_view args) = 0;
     virtual void retract(WorkerId to, TaskId task, InstanceId instance) = 0;
     virtual void kill(WorkerId to, TaskId task, InstanceId instance) = 0;
     virtual void forget(WorkerId to, FunctionId f) = 0;

@@ -3,16 +3,24 @@
 // Core: the scheduler's state and nothing else. The reactor changes it,
 // placement reads it.
 //
-// A task's life:
+// A task's life (life.h has the steps):
 //
-//   ready ──dispatch──▶ assigned ──done, failed──▶ (gone)
-//     ▲                    │
-//     └─given back, retry, │
-//       worker lost ───────┘
+//   waiting ──its last input is there──▶ ready ──dispatch──▶ assigned ──▶ ended
+//                                          ▲                    │
+//                                          └─given back, retry, │
+//                                            worker lost ───────┘
+//
+// A task of `submit` has no inputs and is ready at once. One of a graph may
+// have inputs: tasks of the same client that were named before it, so that
+// there is no cycle.
 //
 // Invariants:
-//   - A task is in `tasks` from submit until its outcome has been told to its
-//     client or nobody is left to tell; then nothing of it remains.
+//   - A task is in `tasks` until it has ended and nobody uses it any more; then
+//     nothing of it remains. Its users are the tasks that need its value and
+//     have not ended, and its graph while that is not complete. One that nobody
+//     wants, its client or a user, does not run.
+//   - `missing` of a waiting task counts its inputs without a value, and is
+//     above 0; that of any other is 0. What has ended needs its inputs no more.
 //   - A ready task stands once in `ready`; an assigned one stands once in its
 //     worker's `assigned`, and its `instance` is that of the dispatch.
 //   - `idle_order` holds every worker that may take more, once, keyed by load.
@@ -27,6 +35,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/base/ids.h"
@@ -53,6 +62,8 @@ struct Function {
 };
 
 struct Task {
+    enum class State : std::uint8_t { waiting, ready, assigned, ended };
+
     ClientId client;
     std::uint64_t key = 0; ///< the client's own number
     FunctionId function;
@@ -60,10 +71,18 @@ struct Task {
     std::int64_t priority = 0;
     std::uint32_t retries = 0; ///< left, for raised exceptions
     std::uint32_t tries = 0;   ///< executions begun that were lost
-    bool assigned = false;
-    bool asked = false;  ///< its worker was asked to give it back, and may have refused
+    State state = State::waiting;
+    bool wanted = true; ///< its client is to be told the outcome, and has not been
+    bool asked = false; ///< its worker was asked to give it back, and may have refused
+    bool failed = false;
     InstanceId instance; ///< of the last dispatch
     WorkerId worker;     ///< where assigned
+
+    std::vector<TaskId> inputs; ///< in the order in which the arguments name them
+    std::vector<TaskId> heirs;  ///< tasks that have it as an input; ended ones may be among them
+    std::uint32_t missing = 0;
+    std::uint32_t users = 0;
+    std::string value; ///< of one that ended well, while it has users
 };
 
 struct Worker {
@@ -79,8 +98,10 @@ struct Worker {
 
 struct Client {
     std::unordered_map<std::uint64_t, FunctionId> functions; ///< by the client's number
-    std::unordered_map<std::uint64_t, TaskId>
-        tasks; ///< by the client's number; those without an outcome
+    std::unordered_map<std::uint64_t, TaskId> tasks;         ///< by the client's number
+    /// Graphs that are not complete, by the client's number: their tasks are
+    /// kept, for what is still to come may name them.
+    std::unordered_map<std::uint64_t, std::vector<TaskId>> graphs;
 };
 
 struct Core {
@@ -92,10 +113,12 @@ struct Core {
     std::unordered_map<WorkerId, Worker> workers;
     std::unordered_map<ClientId, Client> clients;
 
-    /// Highest priority first, then first come first served. Ids of tasks that
-    /// were cancelled may stand in it until they come up.
-    std::map<std::int64_t, std::deque<TaskId>, std::greater<>> ready;
-    std::uint64_t ready_count = 0;                           ///< of live ones
+    /// Highest priority first, then in the order of submission, which a client
+    /// makes depth first for a graph. No queue in it is empty.
+    std::map<std::int64_t, std::set<TaskId>, std::greater<>> ready;
+    std::uint64_t ready_count = 0;
+    /// Why tasks failed that stay for their graph's sake.
+    std::unordered_map<TaskId, proto::Failure> failures;
     std::set<std::pair<std::uint64_t, WorkerId>> idle_order; ///< (load, worker)
     std::map<std::uint64_t, proto::Unfit> unfit;             ///< by Slurm task id
     std::set<std::uint64_t> seen; ///< Slurm tasks whose worker has come, or told that it will not

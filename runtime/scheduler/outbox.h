@@ -5,6 +5,8 @@
 // what was gathered before it, so that a peer sees everything in order.
 #pragma once
 
+#include <span>
+
 #include "lib/proto/codec.h"
 #include "lib/proto/link.h"
 
@@ -14,12 +16,21 @@ class Outbox {
 public:
     explicit Outbox(proto::Link &link) : link_(link) {}
 
-    void run(FunctionId f, TaskId task, InstanceId instance, std::string_view args) {
+    void run(FunctionId f, TaskId task, InstanceId instance,
+             std::span<const std::string_view> inputs, std::string_view args) {
+        std::size_t before = run_.payload.size();
+        // Columns of inputs are there once one task of the frame has some.
+        if (!inputs.empty()) run_.inputs.resize(run_.k.size(), 0);
+        if (!inputs.empty() || !run_.inputs.empty()) run_.inputs.push_back(inputs.size());
+        for (auto input : inputs) {
+            run_.in.push_back(input.size());
+            run_.payload += input;
+        }
+        run_.payload += args;
         run_.f.push_back(f.value);
         run_.k.push_back(task.value);
         run_.i.push_back(instance.value);
-        run_.len.push_back(args.size());
-        run_.payload += args;
+        run_.len.push_back(run_.payload.size() - before);
         if (run_.payload.size() >= proto::batch_payload) flush();
     }
 

@@ -7,122 +7,37 @@
 
 #include "lib/base/strings.h"
 #include "lib/proto/frame.h"
+#include "runtime/scheduler/life.h"
 #include "runtime/scheduler/placement.h"
 
 namespace dtask::scheduler {
 
 namespace {
 
+using State = Task::State;
+
 template <class Tag> Id<Tag> fresh(Core &core) { return Id<Tag>{++core.last_id}; }
 
-// `idle_order` is keyed by load: take a worker out before its load changes and
-// put it back after.
-void leave_idle_order(Core &core, WorkerId id, Worker &worker) {
-    if (worker.in_idle_order) core.idle_order.erase({worker.assigned.size(), id});
-    worker.in_idle_order = false;
-}
-
-void enter_idle_order(Core &core, WorkerId id, Worker &worker) {
-    if (worker.in_idle_order || !placement::may_take(worker)) return;
-    core.idle_order.insert({worker.assigned.size(), id});
-    worker.in_idle_order = true;
-}
-
-class LoadChange {
-public:
-    LoadChange(Core &core, WorkerId id, Worker &worker) : core_(core), id_(id), worker_(worker) {
-        leave_idle_order(core_, id_, worker_);
-    }
-    LoadChange(const LoadChange &) = delete;
-    LoadChange &operator=(const LoadChange &) = delete;
-    ~LoadChange() { enter_idle_order(core_, id_, worker_); }
-
-private:
-    Core &core_;
-    WorkerId id_;
-    Worker &worker_;
-};
-
-void make_ready(Core &core, TaskId id, Task &task, bool first) {
-    task.assigned = task.asked = false;
-    auto &queue = core.ready[task.priority];
-    if (first)
-        queue.push_front(id);
-    else
-        queue.push_back(id);
-    core.ready_count++;
-}
-
-// Workers report in about the order of dispatch, so this looks at few.
-void unassign(Worker &worker, TaskId id, Task &task) {
-    auto found = std::find(worker.assigned.begin(), worker.assigned.end(), id);
-    if (found != worker.assigned.end()) worker.assigned.erase(found);
-    if (std::exchange(task.asked, false)) worker.asked--;
-}
-
-void drop_function_if_unused(Reactor r, FunctionId id) {
-    auto found = r.core.functions.find(id);
-    if (found == r.core.functions.end() || !found->second.orphan || found->second.tasks > 0) return;
-    for (auto holder : found->second.holders) r.comm.forget(holder, id);
-    r.core.functions.erase(found);
-}
-
-// The task's outcome is known, or nobody wants it: nothing of it remains.
-void erase_task(Reactor r, TaskId id, const Task &task) {
-    FunctionId function = task.function;
-    if (auto client = r.core.clients.find(task.client); client != r.core.clients.end())
-        client->second.tasks.erase(task.key);
-    if (!task.assigned) r.core.ready_count--;
-    r.core.tasks.erase(id);
-    if (auto f = r.core.functions.find(function); f != r.core.functions.end()) f->second.tasks--;
-    drop_function_if_unused(r, function);
-}
-
-std::string task_name(const Core &core, const Task &task) {
-    auto function = core.functions.find(task.function);
-    std::string name = function == core.functions.end() ? "task" : function->second.name;
-    return name + "-" + std::to_string(task.key);
-}
-
-void fail_task(Reactor r, TaskId id, Task &task, proto::Failure failure) {
-    failure.k = task.key;
-    failure.tries = task.tries;
-    r.core.failed++;
-    r.comm.failed(task.client, std::move(failure));
-    erase_task(r, id, task);
-}
-
-void take_from_worker(Reactor r, TaskId id, Task &task) {
-    auto worker = r.core.workers.find(task.worker);
-    if (!task.assigned || worker == r.core.workers.end()) return;
-    LoadChange change(r.core, worker->first, worker->second);
-    unassign(worker->second, id, task);
-}
-
-// Nobody wants the task any more.
-void cancel_task(Reactor r, TaskId id, Task &task) {
-    if (task.assigned) r.comm.kill(task.worker, id, task.instance);
-    take_from_worker(r, id, task);
-    erase_task(r, id, task);
-}
-
-// An execution was begun and lost with its process.
-void retry_or_fail(Reactor r, TaskId id, Task &task, proto::Failure failure) {
-    task.tries++;
-    if (task.tries < r.core.settings.max_tries) {
-        make_ready(r.core, id, task, true);
-        return;
-    }
-    fail_task(r, id, task, std::move(failure));
+// The task if it is assigned to the worker, else null.
+Task *held_by(Core &core, WorkerId worker, TaskId id) {
+    auto found = core.tasks.find(id);
+    if (found == core.tasks.end()) return nullptr;
+    Task &task = found->second;
+    return task.state == State::assigned && task.worker == worker ? &task : nullptr;
 }
 
 // The assigned task that a report speaks of, or null where the report is stale.
 Task *reported(Core &core, WorkerId worker, TaskId id, InstanceId instance) {
-    auto found = core.tasks.find(id);
-    if (found == core.tasks.end()) return nullptr;
-    Task &task = found->second;
-    bool current = task.assigned && task.worker == worker && task.instance == instance;
-    return current ? &task : nullptr;
+    Task *task = held_by(core, worker, id);
+    return task && task->instance == instance ? task : nullptr;
+}
+
+// Off its worker, which lives. What comes of the task may change that worker's
+// load as well, so the change ends here.
+void take_back(Core &core, TaskId id, Task &task) {
+    Worker &worker = core.workers.at(task.worker);
+    life::LoadChange change(core, task.worker, worker);
+    life::unassign(worker, id, task);
 }
 
 void learn_run_time(Core &core, FunctionId id, std::uint64_t us) {
@@ -139,27 +54,12 @@ void send_function(Reactor r, WorkerId worker, FunctionId id, Function &function
         r.comm.function(worker, id, function.name, function.pickled);
 }
 
-// The next ready task, still in its queue; ids of cancelled ones are thrown away.
-Task *next_ready(Core &core, TaskId &id) {
-    while (!core.ready.empty()) {
-        auto &queue = core.ready.begin()->second;
-        while (!queue.empty()) {
-            id = queue.front();
-            auto found = core.tasks.find(id);
-            if (found != core.tasks.end() && !found->second.assigned) return &found->second;
-            queue.pop_front();
-        }
-        core.ready.erase(core.ready.begin());
-    }
-    return nullptr;
-}
-
 // Gives the worker up to `share` tasks; false where it has no room for the next.
 bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
     bool fed = false;
     std::uint64_t left = 0;
     TaskId id;
-    for (Task *task; (task = next_ready(r.core, id)) != nullptr; left--) {
+    for (Task *task; (task = life::next_ready(r.core, id)) != nullptr; left--) {
         Function &function = r.core.functions.at(task->function);
         auto depth = placement::depth(worker, function);
         if (worker.assigned.size() >= depth) return fed;
@@ -167,14 +67,15 @@ bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
             left = placement::share(depth - worker.assigned.size(), r.core.ready_count,
                                     r.core.idle_order.size() + 1);
         if (left == 0) return true;
-        r.core.ready.begin()->second.pop_front();
-        r.core.ready_count--;
-        task->assigned = true;
+        life::leave_ready(r.core, id, *task);
+        task->state = State::assigned;
         task->worker = worker_id;
         task->instance.value++;
         worker.assigned.push_back(id);
         send_function(r, worker_id, task->function, function);
-        r.comm.run(worker_id, task->function, id, task->instance, task->args);
+        std::vector<std::string_view> inputs;
+        for (auto input : task->inputs) inputs.push_back(r.core.tasks.at(input).value);
+        r.comm.run(worker_id, task->function, id, task->instance, inputs, task->args);
         fed = true;
     }
     return fed;
@@ -203,6 +104,16 @@ void rebalance(Reactor r) {
     }
 }
 
+// Its members have one user less each; they are added to `loose`.
+std::vector<TaskId> leave_graph(Core &core, const std::vector<TaskId> &members,
+                                std::vector<TaskId> loose) {
+    for (auto id : members) {
+        core.tasks.at(id).users--;
+        loose.push_back(id);
+    }
+    return loose;
+}
+
 // No worker is left and none will come: whoever waits would wait for ever.
 void give_up_if_none_is_left(Reactor r) {
     const auto &unfit = r.core.unfit;
@@ -211,11 +122,14 @@ void give_up_if_none_is_left(Reactor r) {
     if (!none) return;
     std::vector<TaskId> all;
     for (const auto &[id, task] : r.core.tasks) all.push_back(id);
+    std::ranges::sort(all); // what others wait for fails first, and they with it
     for (auto id : all) {
+        auto found = r.core.tasks.find(id);
+        if (found == r.core.tasks.end() || found->second.state == State::ended) continue;
         proto::Failure failure;
         failure.kind = proto::FailureKind::lost;
         failure.message = "no worker is left; the first to go: " + unfit.begin()->second.message;
-        fail_task(r, id, r.core.tasks.at(id), std::move(failure));
+        life::fail(r, id, found->second, std::move(failure));
     }
 }
 
@@ -231,13 +145,18 @@ void on_client_lost(Reactor r, ClientId id) {
     auto found = r.core.clients.find(id);
     if (found == r.core.clients.end()) return;
     std::vector<TaskId> tasks;
-    for (auto [key, task] : found->second.tasks) tasks.push_back(task);
-    for (auto task : tasks) cancel_task(r, task, r.core.tasks.at(task));
+    for (auto &[graph, members] : found->second.graphs)
+        tasks = leave_graph(r.core, members, std::move(tasks));
+    for (auto [key, task] : found->second.tasks) {
+        r.core.tasks.at(task).wanted = false;
+        tasks.push_back(task);
+    }
+    life::settle(r, std::move(tasks));
     auto functions = std::move(found->second.functions);
     r.core.clients.erase(found);
     for (auto [number, function] : functions) {
         r.core.functions.at(function).orphan = true;
-        drop_function_if_unused(r, function);
+        life::drop_function_if_unused(r, function);
     }
 }
 
@@ -282,9 +201,59 @@ Result<void> on_submit(Reactor r, ClientId id, const proto::Submit &submit) {
         task.retries = static_cast<std::uint32_t>(std::min<std::uint64_t>(submit.retries, 1000));
         client.tasks.emplace(key, task_id);
         r.core.functions.at(function->second).tasks++;
-        make_ready(r.core, task_id, r.core.tasks.emplace(task_id, std::move(task)).first->second,
-                   false);
+        life::make_ready(r.core, task_id,
+                         r.core.tasks.emplace(task_id, std::move(task)).first->second);
     }
+    return {};
+}
+
+Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
+    auto &client = r.core.clients.at(id);
+    auto args = proto::slices(graph.payload, graph.len);
+    if (!args) return fail_from(std::move(args));
+    auto &members = client.graphs[graph.graph];
+    std::size_t input = 0;
+    for (std::size_t n = 0; n < graph.k.size(); n++) {
+        auto key = graph.k[n];
+        auto function = client.functions.find(graph.f[n]);
+        if (function == client.functions.end())
+            return fail("function " + std::to_string(graph.f[n]) + " was never sent");
+        if (graph.len[n] > proto::max_value)
+            return fail("the arguments of task " + std::to_string(key) + " have more than " +
+                        format_size(proto::max_value));
+        auto task_id = fresh<TaskTag>(r.core);
+        if (!client.tasks.emplace(key, task_id).second)
+            return fail("task " + std::to_string(key) + " was submitted before");
+        Task &task = r.core.tasks[task_id];
+        task.client = id;
+        task.key = key;
+        task.function = function->second;
+        task.args = (*args)[n];
+        task.priority = graph.priority;
+        task.retries = static_cast<std::uint32_t>(std::min<std::uint64_t>(graph.retries, 1000));
+        task.wanted = graph.wanted[n] != 0;
+        task.users = 1; // the graph
+        members.push_back(task_id);
+        r.core.functions.at(function->second).tasks++;
+
+        const proto::Failure *failure = nullptr;
+        for (std::uint64_t left = graph.inputs[n]; left > 0; left--, input++) {
+            auto known = client.tasks.find(graph.in[input]);
+            if (known == client.tasks.end() || known->second == task_id)
+                return fail("task " + std::to_string(key) + " needs " +
+                            std::to_string(graph.in[input]) + ", which was not named before it");
+            if (!life::add_input(r.core, task_id, task, known->second))
+                failure = &r.core.failures.at(known->second);
+        }
+        if (failure)
+            life::fail(r, task_id, task, proto::Failure(*failure));
+        else if (task.missing == 0)
+            life::make_ready(r.core, task_id, task);
+    }
+    if (!graph.complete) return {};
+    auto loose = leave_graph(r.core, members, {});
+    client.graphs.erase(graph.graph);
+    life::settle(r, std::move(loose));
     return {};
 }
 
@@ -295,12 +264,13 @@ void on_cancel(Reactor r, ClientId id, const proto::Column &keys) {
         if (found == client.tasks.end()) continue; // its outcome is on the way
         TaskId task_id = found->second;
         Task &task = r.core.tasks.at(task_id);
+        if (!std::exchange(task.wanted, false)) continue;
         proto::Failure failure;
         failure.kind = proto::FailureKind::cancelled;
         failure.k = key;
-        failure.message = task_name(r.core, task) + " was cancelled";
+        failure.message = life::name_of(r.core, task) + " was cancelled";
         r.comm.failed(id, std::move(failure));
-        cancel_task(r, task_id, task);
+        life::settle(r, {task_id}); // it goes on where others need its value
     }
 }
 
@@ -311,7 +281,7 @@ WorkerId on_new_worker(Reactor r, proto::Register about) {
     r.core.seen.insert(about.task);
     worker.about = std::move(about);
     worker.heard_us = r.clock.now_us();
-    enter_idle_order(r.core, id, worker);
+    life::enter_idle_order(r.core, id, worker);
     r.comm.workers_changed(worker_count(r.core));
     return id;
 }
@@ -330,22 +300,23 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     std::uint64_t begun = worker.about.concurrency;
     std::vector<TaskId> rest;
     for (auto task_id : worker.assigned) {
-        Task &task = r.core.tasks.at(task_id);
         if (begun == 0) {
             rest.push_back(task_id);
             continue;
         }
         begun--;
+        Task *task = held_by(r.core, id, task_id);
+        if (!task) continue; // nobody wants it since one before it failed
         proto::Failure failure;
         failure.kind = proto::FailureKind::lost;
         failure.worker = worker.about.name;
         failure.node = worker.about.node;
         failure.message = "worker " + worker.about.name + " on " + worker.about.node +
                           " was lost: " + std::string(why);
-        retry_or_fail(r, task_id, task, std::move(failure));
+        life::retry_or_fail(r, task_id, *task, std::move(failure));
     }
-    for (auto it = rest.rbegin(); it != rest.rend(); ++it)
-        make_ready(r.core, *it, r.core.tasks.at(*it), true);
+    for (auto task_id : rest)
+        if (Task *task = held_by(r.core, id, task_id)) life::make_ready(r.core, task_id, *task);
     r.comm.workers_changed(worker_count(r.core));
 }
 
@@ -360,17 +331,16 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
     if (!values) return fail_from(std::move(values));
     auto &worker = r.core.workers.at(id);
     worker.heard_us = r.clock.now_us();
-    LoadChange change(r.core, id, worker);
     for (std::size_t n = 0; n < done.k.size(); n++) {
         TaskId task_id{done.k[n]};
         Task *task = reported(r.core, id, task_id, InstanceId{done.i[n]});
         if (!task) continue;
-        unassign(worker, task_id, *task);
+        take_back(r.core, task_id, *task);
         worker.done++;
         learn_run_time(r.core, task->function, done.us[n]);
         if (done.raised[n] && task->retries > 0) {
             task->retries--;
-            make_ready(r.core, task_id, *task, false);
+            life::make_ready(r.core, task_id, *task);
             continue;
         }
         if (done.raised[n]) {
@@ -379,12 +349,10 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
             failure.worker = worker.about.name;
             failure.node = worker.about.node;
             failure.payload = (*values)[n];
-            fail_task(r, task_id, *task, std::move(failure));
+            life::fail(r, task_id, *task, std::move(failure));
             continue;
         }
-        r.core.done++;
-        r.comm.result(task->client, task->key, (*values)[n]);
-        erase_task(r, task_id, *task);
+        life::finish(r, task_id, *task, (*values)[n]);
     }
     return {};
 }
@@ -395,21 +363,18 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
     TaskId task_id{failure.k};
     Task *task = reported(r.core, id, task_id, InstanceId{failure.i});
     if (!task) return {};
-    {
-        LoadChange change(r.core, id, worker);
-        unassign(worker, task_id, *task);
-    }
+    take_back(r.core, task_id, *task);
     failure.worker = worker.about.name;
     failure.node = worker.about.node;
-    failure.message = task_name(r.core, *task) + ": " + failure.message;
+    failure.message = life::name_of(r.core, *task) + ": " + failure.message;
     if (failure.kind == proto::FailureKind::crashed) {
-        retry_or_fail(r, task_id, *task, std::move(failure));
+        life::retry_or_fail(r, task_id, *task, std::move(failure));
     } else if (task->retries > 0 && failure.kind == proto::FailureKind::memory) {
         task->retries--;
-        make_ready(r.core, task_id, *task, false);
+        life::make_ready(r.core, task_id, *task);
     } else {
         task->tries++;
-        fail_task(r, task_id, *task, std::move(failure));
+        life::fail(r, task_id, *task, std::move(failure));
     }
     return {};
 }
@@ -417,13 +382,12 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
 void on_retracted(Reactor r, WorkerId id, const proto::Refs &refs) {
     auto &worker = r.core.workers.at(id);
     if (std::exchange(worker.answering, false)) r.core.answering--;
-    LoadChange change(r.core, id, worker);
     for (std::size_t n = 0; n < refs.k.size(); n++) {
         TaskId task_id{refs.k[n]};
         Task *task = reported(r.core, id, task_id, InstanceId{refs.i[n]});
         if (!task) continue;
-        unassign(worker, task_id, *task);
-        make_ready(r.core, task_id, *task, true);
+        take_back(r.core, task_id, *task);
+        life::make_ready(r.core, task_id, *task);
     }
     // The others that it was asked for have begun: they are not asked for again.
 }
@@ -442,13 +406,13 @@ void dispatch(Reactor r) {
     while (r.core.ready_count > 0 && !r.core.idle_order.empty()) {
         WorkerId id = r.core.idle_order.begin()->second;
         Worker &worker = r.core.workers.at(id);
-        leave_idle_order(r.core, id, worker);
+        life::leave_idle_order(r.core, id, worker);
         if (feed(r, id, worker))
-            enter_idle_order(r.core, id, worker);
+            life::enter_idle_order(r.core, id, worker);
         else
             full.push_back(id);
     }
-    for (auto id : full) enter_idle_order(r.core, id, r.core.workers.at(id));
+    for (auto id : full) life::enter_idle_order(r.core, id, r.core.workers.at(id));
     rebalance(r);
 }
 

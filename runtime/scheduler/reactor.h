@@ -25,6 +25,9 @@ ClientId on_new_client(Reactor r);
 void on_client_lost(Reactor r, ClientId client);
 Result<void> on_function(Reactor r, ClientId client, proto::Function function);
 Result<void> on_submit(Reactor r, ClientId client, const proto::Submit &submit);
+/// Tasks that may need each other. An input that was not named before is an error.
+Result<void> on_graph(Reactor r, ClientId client, const proto::Graph &graph);
+/// Of tasks that others need, only the client's interest ends.
 void on_cancel(Reactor r, ClientId client, const proto::Column &keys);
 
 WorkerId on_new_worker(Reactor r, proto::Register about);

@@ -167,6 +167,11 @@ Result<void> Server::on_client_frame(Peer &peer, proto::Frame frame) {
         if (!submit) return fail_from(std::move(submit), type);
         return on_submit(reactor(), *peer.client, *submit);
     }
+    if (type == "graph") {
+        auto graph = proto::decode_graph(std::move(frame));
+        if (!graph) return fail_from(std::move(graph), type);
+        return on_graph(reactor(), *peer.client, *graph);
+    }
     if (type == "function") {
         auto function = proto::decode_function(std::move(frame));
         if (!function) return fail_from(std::move(function), type);
@@ -356,8 +361,8 @@ void Server::function(WorkerId to, FunctionId f, std::string_view name, std::str
 }
 
 void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-                 std::string_view args) {
-    if (auto *out = outbox(to)) out->run(f, task, instance, args);
+                 std::span<const std::string_view> inputs, std::string_view args) {
+    if (auto *out = outbox(to)) out->run(f, task, instance, inputs, args);
 }
 
 void Server::retract(WorkerId to, TaskId task, InstanceId instance) {

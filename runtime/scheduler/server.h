@@ -77,7 +77,7 @@ private:
     void function(WorkerId to, FunctionId f, std::string_view name,
                   std::string_view pickled) override;
     void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-             std::string_view args) override;
+             std::span<const std::string_view> inputs, std::string_view args) override;
     void retract(WorkerId to, TaskId task, InstanceId instance) override;
     void kill(WorkerId to, TaskId task, InstanceId instance) override;
     void forget(WorkerId to, FunctionId f) override;

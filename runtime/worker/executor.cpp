@@ -57,6 +57,11 @@ void Executor::call(Call call, std::string_view function) {
             proto::encode_record_head({RecordKind::function, call.function, 0, function.size()})));
         stream_.write(function);
     }
+    for (const auto &input : call.inputs) {
+        stream_.write(std::string_view(
+            proto::encode_record_head({RecordKind::input, 0, call.task, input.size()})));
+        stream_.write(std::string_view(input));
+    }
     stream_.write(std::string_view(
         proto::encode_record_head({RecordKind::call, call.function, call.task, call.args.size()})));
     stream_.write(std::string_view(call.args)); // kept: it may have to run elsewhere

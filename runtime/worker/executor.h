@@ -33,6 +33,7 @@ namespace dtask::worker {
 struct Call {
     std::uint64_t function = 0, task = 0, instance = 0;
     std::string args;
+    std::vector<std::string> inputs = {}; ///< their values, in the order of the arguments
     bool dropped = false; ///< cancelled: its outcome interests nobody
 };
 

@@ -123,12 +123,21 @@ void Worker::on_welcome(const proto::Welcome &welcome) {
 Result<void> Worker::on_run(proto::Frame frame) {
     auto run = proto::decode_run(std::move(frame));
     if (!run) return fail_from(std::move(run));
-    auto args = proto::slices(run->payload, run->len);
-    if (!args) return fail_from(std::move(args));
+    auto shares = proto::slices(run->payload, run->len);
+    if (!shares) return fail_from(std::move(shares));
+    std::size_t input = 0;
     for (std::size_t n = 0; n < run->k.size(); n++) {
         if (!functions_.contains(run->f[n]))
             return fail("function " + std::to_string(run->f[n]) + " was never sent");
-        queue_.push_back({run->f[n], run->k[n], run->i[n], std::string((*args)[n])});
+        Call call{run->f[n], run->k[n], run->i[n], {}};
+        std::string_view share = (*shares)[n];
+        for (auto left = run->inputs.empty() ? 0 : run->inputs[n]; left > 0; left--, input++) {
+            if (run->in[input] > share.size()) return fail("\"in\" adds up to more than \"len\"");
+            call.inputs.emplace_back(share.substr(0, run->in[input]));
+            share.remove_prefix(run->in[input]);
+        }
+        call.args = share;
+        queue_.push_back(std::move(call));
     }
     feed();
     return {};

@@ -36,10 +36,10 @@ def test_killed_executors(cluster):
     cluster.start(MAP)
     cluster.line()
     for _ in range(3):
-        for pid in cluster.processes("dtask.executor"):
+        killed = set(cluster.processes("dtask.executor"))
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        before = set(cluster.processes("dtask.executor"))
-        wait_for("a new executor", lambda: set(cluster.processes("dtask.executor")) - before, 20)
+        wait_for("a new executor", lambda: set(cluster.processes("dtask.executor")) - killed, 20)
     assert cluster.finish() == 0, cluster.err
     assert cluster.field("right") == "2000"
     cluster.check_clean()

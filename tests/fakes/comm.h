@@ -30,6 +30,7 @@ public:
         TaskId task;
         InstanceId instance;
         std::string args;
+        std::vector<std::string> inputs;
     };
     struct Ref { ///< retract or kill
         WorkerId worker;
@@ -83,9 +84,9 @@ public:
         functions_.emplace_back(to, f);
     }
     void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-             std::string_view args) override {
+             std::span<const std::string_view> inputs, std::string_view args) override {
         if (!holding_.contains({to, f})) ck_abort_msg("a task was sent before its function");
-        runs_.push_back({to, f, task, instance, std::string(args)});
+        runs_.push_back({to, f, task, instance, std::string(args), {inputs.begin(), inputs.end()}});
     }
     void retract(WorkerId to, TaskId task, InstanceId instance) override {
         retracts_.push_back({to, task, instance});

@@ -18,6 +18,8 @@ import sys
 import threading
 import traceback
 
+from dtask._inputs import load  # what the pickles themselves name
+
 MAGIC = b"dtask-1\n"
 
 
@@ -32,6 +34,7 @@ class FakeScheduler:
         self.token = token or os.urandom(32)
         self.received = []
         self.functions = {}
+        self.values = {}  # of graphs' tasks: what a `failed` or `done` says of each
         self.connections = []
         self.welcome = {
             "t": "welcome",
@@ -162,6 +165,8 @@ class FakeScheduler:
                 if header["t"] == "function":
                     assert header["f"] not in known, "a function's number was used before"
                     known.add(header["f"])
+                elif header["t"] == "graph":
+                    assert known.issuperset(header["f"]), "the function was never sent"
                 elif header["t"] == "submit":
                     assert header["f"] in known, "the function was never sent"
                     numbers = [last, *header["k"]]
@@ -204,10 +209,29 @@ class FakeScheduler:
                 self._run(connection, header["f"], k, payload[at : at + length])
                 at += length
 
+        elif kind == "graph" and self.answer == "run":
+            at, inputs = 0, iter(header["in"])
+            columns = (header[name] for name in ("f", "k", "inputs", "want", "len"))
+            for f, k, count, want, length in zip(*columns):
+                needed = [self.values[next(inputs)] for _ in range(count)]
+                broken = [answer for answer in needed if answer[0]["t"] == "failed"]
+                if broken:
+                    answer = ({**broken[0][0], "k": k}, broken[0][1])
+                else:
+                    data = payload[at : at + length]
+                    answer = self._outcome(f, k, data, [body for _, body in needed])
+                self.values[k] = answer
+                if want:
+                    self._send_to(connection, *answer)
+                at += length
+
     def _run(self, connection, f, k, data):
+        self._send_to(connection, *self._outcome(f, k, data))
+
+    def _outcome(self, f, k, data, inputs=()):
         try:
             function = pickle.loads(self.functions[f])
-            args, kwargs = pickle.loads(data)
+            args, kwargs = load(data, inputs)
             body = pickle.dumps(function(*args, **kwargs))
         except BaseException as error:
             try:
@@ -218,9 +242,8 @@ class FakeScheduler:
                 (pickled, type(error).__name__, str(error), traceback.format_exc())
             )
             about = {"t": "failed", "k": k, "kind": "raised", "message": str(error), "tries": 1}
-            self._send_to(connection, about, body)
-        else:
-            self._send_to(connection, {"t": "done", "k": [k], "len": [len(body)]}, body)
+            return about, body
+        return {"t": "done", "k": [k], "len": [len(body)]}, body
 
 
 if __name__ == "__main__":

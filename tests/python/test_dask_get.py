@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """dtask.dask.get: graphs of all forms, in what order, and what goes wrong."""
 
-import gc
 import operator
 import os
 import pickle
@@ -114,39 +113,62 @@ def test_only_what_is_wanted_runs_depth_first_and_once(start):
         "unused": (functions.fail,),
     }
     assert get(graph, ["top", "alias"], client=client) == [7, 7]
-    assert len(fake.tasks(5)) == 5
-    priorities = {header["priority"] for header, _ in fake.expect("submit", 5)}
-    assert priorities == {0, -1, -2, -3, -4}
-    roots = [header["priority"] for header, _ in fake.expect("submit", 5)[:2]]
-    assert roots == [0, -2], "the left branch comes first, whole"
+    ((header, _),) = fake.expect("graph")
+    left, right, top = header["k"]  # a branch is one task: each node needs the one before only
+    assert header["inputs"] == [0, 0, 2] and header["in"] == [left, right]
+    assert header["want"] == [0, 0, 1] and header["complete"] == 1
+    names = [function["name"] for function, _ in fake.expect("function", 2)]
+    assert names == ["inc-inc", "add"]
 
 
-def test_what_nobody_needs_any_more_is_dropped(client):
-    graph = {"n0": (functions.inc, 0)}
-    graph.update({f"n{i}": (operator.add, f"n{i - 1}", 1) for i in range(1, 50)})
-    assert get(graph, "n49") == 50
-    gc.collect()
-    assert not [one for one in gc.get_objects() if isinstance(one, dtask.Future)]
+def test_shared_values_are_computed_once(start):
+    fake, client = start("run")
+    graph = {
+        "source": (functions.inc, 1),
+        "one": (operator.add, "source", 1),
+        "two": (operator.mul, "source", "one"),
+        "three": (operator.add, "two", "two"),
+    }
+    assert get(graph, ["three", "source"], client=client) == [12, 2]
+    ((header, _),) = fake.expect("graph")
+    source, one, last = header["k"]
+    assert header["inputs"] == [0, 1, 2] and header["in"] == [source, source, one]
+    assert header["want"] == [1, 0, 1], "what is wanted is not fused away"
+
+
+def test_large_graphs_go_in_parts(start):
+    fake, client = start("run")
+    graph = {("x", i): (functions.inc, i) for i in range(2000)}
+    graph["sum"] = (sum, list(graph))
+    assert get(graph, "sum", client=client) == sum(range(1, 2001))
+    parts = [header for header, _ in fake.expect("graph", 2)]
+    assert len({part["g"] for part in parts}) == 1
+    assert [part["complete"] for part in parts] == [0] * (len(parts) - 1) + [1]
+
+
+def test_what_cannot_be_pickled_fails_alone(start):
+    fake, client = start("run")
+    lock = threading.Lock()
+    with pytest.raises(dtask.PickleError, match="the arguments of b"):
+        get({"a": (functions.inc, 1), "b": (tuple, ["a", lock])}, ["a", "b"], client=client)
+    assert fake.expect("graph")[-1][0]["complete"] == 1, "nothing waits for the rest of it"
+    assert get({"a": (functions.inc, 1)}, "a", client=client) == 2
 
 
 def test_a_failure_is_raised_at_once_and_the_rest_is_cancelled(start):
     fake, client = start("hold")
-    graph = {
-        "bad": (functions.fail,),
-        "slow": (functions.inc, 1),
-        "both": (operator.add, "bad", "slow"),
-    }
+    graph = {"bad": (functions.fail,), "slow": (functions.inc, 1)}
     caught = []
 
     def run():
         try:
-            get(graph, "both", client=client)
+            get(graph, ["bad", "slow"], client=client)
         except BaseException as error:
             caught.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
-    bad, slow = (k for k, _, _ in fake.tasks(2))
+    bad, slow = fake.expect("graph")[0][0]["k"]
     body = pickle.dumps((pickle.dumps(ValueError("bad")), "ValueError", "bad", "the traceback"))
     fake.send({"t": "failed", "k": bad, "kind": "raised", "message": "", "tries": 1}, body)
     assert fake.expect("cancel")[0][0]["k"] == [slow]
@@ -158,7 +180,7 @@ def test_a_failure_is_raised_at_once_and_the_rest_is_cancelled(start):
 def test_retries_reach_every_node(start):
     fake, client = start("run")
     get({"a": (functions.inc, 1), "b": (functions.inc, "a")}, "b", client=client, retries=2)
-    assert {header["retries"] for header, _ in fake.expect("submit", 2)} == {2}
+    assert {header["retries"] for header, _ in fake.expect("graph")} == {2}
 
 
 @pytest.mark.parametrize(
@@ -196,10 +218,10 @@ def test_a_deep_graph(client):
 def test_the_newest_client_is_taken(start):
     first, second = start("run"), start("run")
     get({"a": (abs, -1)}, "a")
-    assert second[0].tasks(1) and not first[0].received
+    assert second[0].expect("graph") and not first[0].received
     second[1].close()
     get({"a": (abs, -1)}, "a")
-    assert first[0].tasks(1)
+    assert first[0].expect("graph")
 
 
 def test_without_a_client_the_environment_counts(start, monkeypatch):

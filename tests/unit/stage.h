@@ -31,17 +31,20 @@ namespace dtask::test {
 /// The end of the test where an invariant of core.h does not hold.
 inline void check_invariants(const scheduler::Core &core) {
     using namespace scheduler;
+    using State = Task::State;
     std::map<TaskId, int> ready, assigned;
+    std::map<TaskId, std::uint32_t> users;
     std::uint64_t live = 0, answering = 0;
-    for (const auto &[priority, queue] : core.ready)
+    for (const auto &[priority, queue] : core.ready) {
+        holds(!queue.empty());
         for (auto id : queue) {
             ready[id]++;
-            auto task = core.tasks.find(id);
-            if (task == core.tasks.end()) continue; // cancelled, until it comes up
             live++;
-            holds_because(!task->second.assigned, "an assigned task stands in ready");
-            holds(task->second.priority == priority);
+            auto task = core.tasks.find(id);
+            holds_because(task != core.tasks.end(), "ready holds a task that is gone");
+            holds(task->second.state == State::ready && task->second.priority == priority);
         }
+    }
     holds(core.ready_count == live);
     for (const auto &[id, worker] : core.workers) {
         std::uint64_t asked = 0;
@@ -49,7 +52,7 @@ inline void check_invariants(const scheduler::Core &core) {
             assigned[task_id]++;
             auto task = core.tasks.find(task_id);
             holds_because(task != core.tasks.end(), "a worker holds a task that is gone");
-            holds(task->second.assigned && task->second.worker == id);
+            holds(task->second.state == State::assigned && task->second.worker == id);
             asked += task->second.asked;
         }
         holds(worker.asked == asked);
@@ -66,9 +69,23 @@ inline void check_invariants(const scheduler::Core &core) {
     std::map<FunctionId, std::uint64_t> needs;
     std::uint64_t keys = 0;
     for (const auto &[id, task] : core.tasks) {
-        holds(ready[id] == (task.assigned ? 0 : 1));
-        holds(assigned[id] == (task.assigned ? 1 : 0));
-        holds(task.tries < core.settings.max_tries);
+        holds(ready[id] == (task.state == State::ready ? 1 : 0));
+        holds(assigned[id] == (task.state == State::assigned ? 1 : 0));
+        holds_because(task.wanted || task.users > 0, "a task outlives its use");
+        holds(!task.wanted || task.state != State::ended);
+        holds(task.tries < core.settings.max_tries || task.failed);
+        holds(task.failed == core.failures.contains(id));
+        holds(task.state != State::ended || (task.inputs.empty() && task.args.empty()));
+        std::uint32_t missing = 0;
+        for (auto input : task.inputs) {
+            users[input]++;
+            auto source = core.tasks.find(input);
+            holds_because(source != core.tasks.end(), "an input is gone before its use");
+            holds_because(!source->second.failed, "a task waits for what has failed");
+            missing += source->second.state != State::ended;
+        }
+        holds(task.missing == missing);
+        holds(task.state == State::ended || (task.state == State::waiting) == (missing > 0));
         needs[task.function]++;
         auto client = core.clients.find(task.client);
         holds_because(client != core.clients.end(), "a task outlives its client");
@@ -77,10 +94,13 @@ inline void check_invariants(const scheduler::Core &core) {
     }
     for (const auto &[id, client] : core.clients) {
         keys += client.tasks.size();
+        for (const auto &[number, members] : client.graphs)
+            for (auto member : members) users[member]++;
         for (auto [number, function] : client.functions)
             holds_because(core.functions.contains(function), "a client's function is gone");
     }
     holds(keys == core.tasks.size());
+    for (const auto &[id, task] : core.tasks) holds(task.users == users[id]);
     for (const auto &[id, function] : core.functions) {
         holds(function.tasks == needs[id]);
         holds(function.orphan == !core.clients.contains(function.client));
