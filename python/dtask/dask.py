@@ -11,9 +11,10 @@ as one task. A value is dropped as soon as the last task that needs it has ended
 
 Nodes are understood by their form, so that any release of Dask can hand its graphs to us: tuples
 that begin with a callable, and objects that know their `dependencies` and are called with a dict of
-their values. Dask itself is not imported.
+their values. Dask itself is not imported; where it is there, it is told to shuffle by tasks.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 
@@ -37,6 +38,7 @@ def get(dsk, keys, client=None, retries=0, **_):
     exception, and the rest is cancelled. Raises KeyError for a key that is not in the graph,
     ValueError for a cycle, TypeError for what is no graph; ConnectError where there is no cluster.
     """
+    _shuffle_by_tasks()
     graph = _mapping(dsk)
     wanted = list(dict.fromkeys(_flat(keys)))
     order, needs = _depth_first(graph, wanted)
@@ -50,6 +52,21 @@ def get(dsk, keys, client=None, retries=0, **_):
         client.cancel(list(futures.values()))
         raise
     return _shaped(keys, dict(zip(wanted, values)))
+
+
+def _shuffle_by_tasks():
+    """Unless told otherwise, Dask shuffles through files of one machine: a step has several."""
+    config = getattr(sys.modules.get("dask"), "config", None)
+    if config is None:
+        return
+    name = "shuffle"
+    while name in getattr(config, "deprecations", {}):  # it has been renamed, twice
+        name = config.deprecations[name]
+    if name and config.get(name, None) is None:
+        config.set({name: "tasks"})
+
+
+_shuffle_by_tasks()  # before there is a graph
 
 
 def _submit(session, graph, order, needs, retries, wanted):
@@ -290,8 +307,3 @@ def _evaluate(node, values):
     if type(node) is list:
         return [_evaluate(item, values) for item in node]
     return values[node] if _is_key(node, values) else node
-
-
-def _run(node, values):
-    """A task of the cluster."""
-    return _evaluate(node, values)

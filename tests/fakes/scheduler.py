@@ -232,7 +232,13 @@ class FakeScheduler:
         try:
             function = pickle.loads(self.functions[f])
             args, kwargs = load(data, inputs)
-            body = pickle.dumps(function(*args, **kwargs))
+            value = function(*args, **kwargs)
+            try:
+                body = pickle.dumps(value)
+            except Exception:  # as executors do
+                import cloudpickle
+
+                body = cloudpickle.dumps(value)
         except BaseException as error:
             try:
                 pickled = pickle.dumps(error)

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 
 import functions
@@ -308,6 +309,14 @@ def test_bags(dask):
     ours, theirs = same(numbers.map(functions.inc).filter(lambda x: x % 3 == 0).sum())
     assert ours == theirs
     assert sorted(numbers.groupby(lambda x: x % 2).map(len).compute()) == [2, 2]
+
+
+def test_shuffles_leave_no_files_that_other_nodes_would_need(dask, tmp_path, monkeypatch):
+    bag = pytest.importorskip("dask.bag")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    groups = bag.from_sequence(range(100), npartitions=5).groupby(lambda x: x % 3)
+    assert sorted(len(members) for _, members in groups.compute()) == [33, 33, 34]
+    assert os.listdir(tmp_path) == []
 
 
 def test_data_frames(dask):

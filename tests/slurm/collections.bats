@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+# Dask's collections on the native engine: the results are those of Dask in one process.
+
+bats_require_minimum_version 1.5.0
+
+load lib
+
+collections=(-N4 -n8 --cpus-per-task=4 --mem-per-cpu=100 python3 "$clients/collections_same.py")
+
+all_same() {
+    local count
+    count=$(tail -n 1 "$out")
+    [[ ${count% *} -ge 30 && ${count% *} == "${count#* }" ]] || fail "$(grep -v ': same$' "$out")"
+}
+
+@test "dask.array, bag, dataframe and delayed, also when a worker is killed in the midst" {
+    start_step "${collections[@]}"
+    wait_for "the first programs" 120 grep -q '^array mean: same' "$out"
+    kill -KILL "$(one_process worker 3)"
+    end_step 150
+    expect_code 0
+    all_same
+    expect_line "$err" 'worker ended with signal 9'
+    nothing_left 10
+}
