@@ -74,14 +74,15 @@ Local::Local(bool in_srun, std::span<const char *const> words, std::string_view 
 }
 
 /// From 22.05 on srun does not read the batch job's --cpus-per-task from
-/// SLURM_CPUS_PER_TASK any more, so a plain srun below `#SBATCH --dtask` would
-/// have tasks of one CPU. Runs before srun reads its environment.
+/// SLURM_CPUS_PER_TASK any more, so a cluster in a job script would have tasks
+/// of one CPU. Runs before srun reads its environment, and its options: which
+/// of the words are the command's is not known yet.
 void Local::copy_cpus_per_task() {
     const auto &engine = model::option_table()[0];
-    bool inherited =
-        std::getenv(inherited_variable(engine).c_str()) || model::twin(Env::current(), engine);
+    bool asked = std::getenv(inherited_variable(engine).c_str()) ||
+                 model::twin(Env::current(), engine) || has_own_dtask(own_arguments(), 0);
     const char *cpus = std::getenv(slurm_cpus);
-    if (!inherited || !cpus || std::getenv(srun_cpus)) return;
+    if (!asked || !cpus || std::getenv(srun_cpus)) return;
     copied_cpus_ = ::setenv(srun_cpus, cpus, 0) == 0;
 }
 

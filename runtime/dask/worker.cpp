@@ -79,7 +79,8 @@ void Worker::on_frame(const proto::Frame &frame) {
     if (frame.type() == "bye") return end(0);
     if (frame.type() != "welcome" || std::exchange(greeted_, true)) return;
     scheduler_address_ = frame.header.string_or("address", "");
-    about_.address = join_address(dialer_->local_host(), door_->port());
+    about_.address =
+        join_address(door_host_.empty() ? dialer_->local_host() : door_host_, door_->port());
     if (!unfit_.empty()) return send_unfit();
     if (process_) serve();
 }

@@ -12,6 +12,7 @@
 #include "lib/base/exit_codes.h"
 #include "lib/base/fd.h"
 #include "lib/base/log.h"
+#include "lib/base/net.h"
 #include "lib/base/spawn.h"
 #include "lib/tls/credentials.h"
 #include "runtime/client/connection_file.h"
@@ -57,6 +58,7 @@ Launcher::~Launcher() = default;
 int Launcher::run() {
     if (auto begun = begin(); !begun) {
         log::error(begun.error().text());
+        wake_other_tasks();
         end(exit_code::usage);
     }
     loop_.run();
@@ -79,6 +81,11 @@ Result<void> Launcher::begin() {
             ready = fail_from(std::move(scratch));
         if (ready && dask) ready = prepare_dask();
     }
+    // Looked at here, so that one task tells it, and not each worker for itself.
+    const auto &interface = spec_.options.worker_interface;
+    if (ready && role_.worker && !interface.empty())
+        if (auto address = interface_address(interface); !address)
+            ready = fail_from(std::move(address), "--dtask-interface=" + interface);
     if (!ready && role_.client) return ready;
     if (role_.scheduler) start_scheduler();
     if (role_.worker && phase_ != Phase::ending) {
@@ -130,9 +137,7 @@ void Launcher::start_worker() {
 }
 
 Result<Scratch> Launcher::make_scratch() const {
-    std::string base = spec_.options.scratch;
-    if (base.empty()) base = env_.get_or("TMPDIR", "/tmp");
-    return Scratch::make(base, cluster_id(spec_), spec_.rank);
+    return Scratch::make(scratch_base(spec_.options.scratch, env_), cluster_id(spec_), spec_.rank);
 }
 
 // Credentials of this task's own, signed by the authority that all tasks
@@ -322,7 +327,9 @@ void Launcher::on_worker_exit(int status) {
         if (alone) end(0);
         return;
     }
-    if (terminated_) {
+    // Woken (see wake_other_tasks) before it knew what that means.
+    bool woken = WIFSIGNALED(status) && WTERMSIG(status) == SIGINT;
+    if (terminated_ || (woken && alone)) {
         if (alone) end(0);
         return;
     }

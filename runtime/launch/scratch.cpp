@@ -52,6 +52,15 @@ void sweep(const std::filesystem::path &base) {
 
 } // namespace
 
+std::string scratch_base(const std::string &chosen, const Env &task) {
+    if (!chosen.empty()) return chosen;
+    auto base = task.get_or("TMPDIR", "/tmp");
+    std::error_code ignored;
+    bool usable =
+        std::filesystem::is_directory(base, ignored) && ::access(base.c_str(), W_OK | X_OK) == 0;
+    return usable ? base : "/tmp";
+}
+
 Result<Scratch> Scratch::make(const std::string &base, const std::string &cluster, unsigned rank) {
     sweep(base);
     Scratch scratch;

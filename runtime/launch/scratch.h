@@ -9,10 +9,16 @@
 
 #include <string>
 
+#include "lib/base/env.h"
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
 
 namespace dtask::launch {
+
+/// Where scratch directories are made: as chosen, else the task's TMPDIR, else
+/// /tmp. A TMPDIR that this node does not have, or that the user may not write
+/// to, came with the environment of srun and was chosen for another machine.
+std::string scratch_base(const std::string &chosen, const Env &task);
 
 class Scratch {
 public:

@@ -2,6 +2,7 @@
 #include "runtime/scheduler/scheduler.h"
 
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 
 #include <sys/resource.h>
@@ -37,6 +38,28 @@ void ignore_signals() {
         ::signal(number, SIG_IGN);
 }
 
+// Writes the scheduler file, and says whether it is there: only outsiders need
+// it, and the step works without. Fails where it is another step's.
+Result<bool> publish(const model::LaunchSpec &spec, const std::string &path,
+                     const client::Connection &connection) {
+    // A directory that the machine of srun has and this node has not is not
+    // made here: nobody would look for it, or remove it.
+    std::error_code ignored;
+    if (!spec.submit_dir.empty() && path.starts_with(spec.submit_dir + '/') &&
+        !std::filesystem::is_directory(spec.submit_dir, ignored)) {
+        auto level = spec.options.scheduler_file.empty() ? log::Level::info : log::Level::warning;
+        log::write(level, "scheduler file " + path + ": " + spec.node + " has no directory " +
+                              spec.submit_dir);
+        return false;
+    }
+    auto done = client::write_connection_file(path, connection);
+    if (done) return true;
+    if (auto may = client::may_write_connection_file(path, connection.token); !may)
+        return fail_from(std::move(may));
+    log::warning("scheduler file: " + done.error().text());
+    return false;
+}
+
 Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     auto token = proto::Token::from_hex(spec.token);
     if (!token) return fail_from(std::move(token));
@@ -67,14 +90,12 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     // Serving: from now on whoever comes is told where.
     auto announce = [&](const dask::Serving &dask) {
         connection.dask = dask.address;
-        auto done = client::write_connection_file(path, connection);
-        if (auto may = client::may_write_connection_file(path, *token); !done && !may) {
-            log::error(may.error().text());
+        auto published = publish(spec, path, connection);
+        if (!published) {
+            log::error(published.error().text());
             return server.end(exit_code::usage, "the scheduler file is another step's");
         }
-        // Only outsiders need the file: the step works without it.
-        if (!done) log::warning("scheduler file: " + done.error().text());
-        written = done.has_value();
+        written = *published;
         if (!dask.dashboard.empty()) std::cerr << "dtask: dashboard: " << dask.dashboard << '\n';
         server.set_address(dask.address.empty() ? address : dask.address);
         log::info("serving at " + address);

@@ -116,7 +116,10 @@ void Worker::on_welcome(const proto::Welcome &welcome) {
     }
     loop_.post([this] { former_dialer_.reset(); });
     if (!unfit_.empty()) return send_unfit();
-    settings_.about.address = join_address(dialer_->local_host(), door_->port());
+    // Where it listens at one address it can be found nowhere else.
+    const auto &host = settings_.door_host;
+    settings_.about.address =
+        join_address(host.empty() ? dialer_->local_host() : host, door_->port());
     dialer_->send(proto::encode(settings_.about));
 }
 

@@ -72,7 +72,7 @@ TCPTimeout=5
 # More CPUs a node than the machine has: the nodes share it.
 SlurmdParameters=config_overrides
 NodeName=$(node_list) NodeHostname=localhost NodeAddr=$address Port=$ports CPUs=$cpus Boards=1 SocketsPerBoard=1 CoresPerSocket=$cpus ThreadsPerCore=1 RealMemory=$megabytes State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=60 DefaultTime=10 DefMemPerCPU=250 OverSubscribe=NO State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=600 DefaultTime=10 DefMemPerCPU=250 OverSubscribe=NO State=UP
 CONF
     {
         printf 'CgroupPlugin=cgroup/%s\nConstrainRAMSpace=yes\nConstrainCores=no\n' "$version"

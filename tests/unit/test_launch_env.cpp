@@ -473,6 +473,23 @@ END_TEST
 
 // Scratch
 
+START_TEST(test_scratch_base) {
+    test::Scratch scratch;
+    Env env;
+    ck_text_eq(launch::scratch_base("", env), "/tmp");
+    env.set("TMPDIR", scratch.path());
+    ck_text_eq(launch::scratch_base("", env), scratch.path().c_str());
+    ck_text_eq(launch::scratch_base("/chosen", env), "/chosen");
+    // As srun hands it on from a machine that has it.
+    env.set("TMPDIR", scratch / "elsewhere");
+    ck_text_eq(launch::scratch_base("", env), "/tmp");
+    ck_text_eq(launch::scratch_base(scratch / "elsewhere", env), (scratch / "elsewhere").c_str());
+    must(replace_file(scratch / "file", "", 0600));
+    env.set("TMPDIR", scratch / "file");
+    ck_text_eq(launch::scratch_base("", env), "/tmp");
+}
+END_TEST
+
 START_TEST(test_scratch) {
     test::Scratch base;
     std::string path;
@@ -570,6 +587,7 @@ Suite *suite() {
                       test_connection_file_of_the_fixtures,
                       test_connection_files_that_are_none,
                       test_log_of_a_step,
+                      test_scratch_base,
                       test_scratch,
                       test_scratch_is_swept,
                       test_descendants_are_killed})

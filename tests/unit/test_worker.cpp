@@ -490,11 +490,13 @@ END_TEST
 // The door: who holds the token may ask who lives here.
 START_TEST(test_door) {
     Cluster c;
+    c.settings.door_host = "127.0.0.2"; // another interface than the one to the scheduler
     std::unique_ptr<Link> friendly, stranger;
     std::optional<Frame> pong;
     bool refused = false;
     c.on("register", [&](Frame frame) {
         auto where = must(decode_register(frame.header)).address;
+        ck_assert(where.starts_with("127.0.0.2:"));
         friendly = Link::initiate(c.loop, must(ev::begin_connect(where)), port_of(where), c.token,
                                   Role::observer,
                                   {.on_open = [&](Role) { friendly->send(make_frame("ping")); },
