@@ -112,7 +112,7 @@ each_interface() {
     expect_network worker "$fast"
     used=$(sockets_of "$tasks")
     [[ -n $used ]] || fail "no task travels from host to host"
-    ! grep -vq "^$fast[.]" <<<"$used" || fail "tasks travel by $used"
+    ! grep -vq "^${fast}[.]" <<<"$used" || fail "tasks travel by $used"
     touch "$hosted/${hosts[0]}/tmp/go"
     end_step 60
     works
