@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/base/exit_codes.h"
 #include "lib/base/net.h"
 #include "lib/base/spawn.h"
 #include "lib/ev/loop.h"
@@ -58,11 +59,19 @@ Result<int> run(const RunRequest &request, const Env &env) {
 
     ev::Loop loop;
     std::set<pid_t> tasks;
+    pid_t first = 0; // it has the scheduler
+    bool refused = false;
     int code = 0;
     auto reap = [&] {
         int status;
-        for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;)
-            if (tasks.erase(pid) > 0) code = std::max(code, shell_code(status));
+        for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+            if (tasks.erase(pid) == 0) continue;
+            code = std::max(code, shell_code(status));
+            if (pid != first || shell_code(status) != exit_code::usage) continue;
+            // The others look for a scheduler that will never come: SIGINT says so.
+            refused = true;
+            for (pid_t other : tasks) ::kill(other, SIGINT);
+        }
         if (tasks.empty()) loop.stop();
     };
     ev::Signal child(loop, SIGCHLD, reap);
@@ -92,9 +101,10 @@ Result<int> run(const RunRequest &request, const Env &env) {
             return fail_from(std::move(pid));
         }
         tasks.insert(*pid);
+        if (rank == 0) first = *pid;
     }
     loop.run();
-    return code;
+    return refused ? exit_code::usage : code;
 }
 
 } // namespace dtask::cli
