@@ -20,6 +20,16 @@ sandbox=$tree/tests/slurm/sandbox
 kill_wait=5 # KillWait of the sandbox
 [[ -v sandbox_shape ]] || sandbox_shape=()
 
+# Hosts have shared memory of their own; this machine's is nothing to them.
+if [[ " ${sandbox_shape[*]} " == *" --hosts "* ]]; then
+    shared_memory() {
+        local node
+        for node in $(sinfo -h -N -o %N | sort -u); do
+            "$sandbox" on "$node" find /dev/shm -mindepth 1 -printf "$node:%p\n"
+        done | sort
+    }
+fi
+
 setup_sandbox() {
     if ((${#sandbox_shape[@]})); then
         eval "$("$sandbox" env)"
