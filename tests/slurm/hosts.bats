@@ -89,12 +89,14 @@ sockets_of() {
 }
 
 each_interface() {
-    local engine=$1 tasks=$2
-    on_hosts "$engine"
-    works
-    expect_network scheduler "$slow"
-    expect_network worker "$slow"
-    clean
+    local engine=$1 tasks=$2 interface
+    for interface in auto eth0; do # Slurm knows the hosts by their slow network
+        on_hosts "$engine" --dtask-interface="$interface"
+        works
+        expect_network scheduler "$slow"
+        expect_network worker "$slow"
+        clean
+    done
 
     on_hosts "$engine" --dtask-interface=sched=eth0,worker=ib0
     works
