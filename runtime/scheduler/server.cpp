@@ -268,9 +268,15 @@ Result<void> Server::on_control_frame(ConnectionId id, Peer &peer, const proto::
 // A task of the step that cannot serve. It waits for us to close, unless it is
 // the client's launcher, whose connection goes on.
 void Server::on_unfit_peer(ConnectionId id, proto::Unfit unfit) {
-    if (!core_.unfit.contains(unfit.task) && !exit_code_)
-        log::error("task " + std::to_string(unfit.task) + " on " + unfit.node +
-                   " cannot serve: " + unfit.message);
+    if (!core_.unfit.contains(unfit.task) && !exit_code_) {
+        // An option that is wrong on one node is mostly so on all: "--option=value: why", once.
+        bool wrong_option = unfit.message.starts_with("--");
+        auto option = unfit.message.substr(0, unfit.message.find(": "));
+        bool again = wrong_option && !told_unfit_.insert(option).second;
+        log::write(again ? log::Level::info : log::Level::error,
+                   "task " + std::to_string(unfit.task) + " on " + unfit.node +
+                       " cannot serve: " + unfit.message);
+    }
     bool stays = peers_.at(id).attached;
     if (!stays) leave(id, "unfit");
     on_unfit(reactor(), std::move(unfit));

@@ -22,6 +22,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -113,6 +114,7 @@ private:
     std::unordered_map<WorkerId, ConnectionId> worker_peers_;
     std::unordered_map<ClientId, ConnectionId> client_peers_;
     std::deque<ConnectionId> unproven_; ///< oldest first
+    std::set<std::string> told_unfit_;  ///< wrong option values that one task was told of
     std::vector<ConnectionId> dirty_;
     std::vector<Peer> dead_;
     bool turn_pending_ = false;
