@@ -194,7 +194,13 @@ void Launcher::on_frame(proto::Frame frame) {
         if (auto count = proto::decode_worker_count(frame)) on_workers(*count);
     } else if (type == "info") {
         if (auto info = proto::decode_info(frame)) on_info(*info);
-    } else if (type == "bye" && phase_ != Phase::ending) {
+    } else if (type == "bye" && phase_ == Phase::ending) {
+        // The scheduler waits for us to close, and ends.
+        loop_.post([this] {
+            dialer_.reset();
+            over_if_alone();
+        });
+    } else if (type == "bye") {
         if (frame.header.integer_or("code", 0) == exit_code::usage) return on_refused();
         on_cluster_lost(frame.header.string_or("why", "it said good-bye"));
     }

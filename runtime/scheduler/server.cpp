@@ -26,6 +26,8 @@ Server::Server(ev::Loop &loop, const proto::Token &token, Settings settings,
                        }),
       end_deadline_(loop,
                     [this] {
+                        log::info(std::to_string(peers_.size()) +
+                                  " peers did not leave at the end");
                         while (!peers_.empty()) leave(peers_.begin()->first, "the step has ended");
                     }),
       linger_deadline_(loop, [this] { loop_.stop(); }), tick_(loop, tick_ms, [this] {
