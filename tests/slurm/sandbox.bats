@@ -6,6 +6,15 @@ bats_require_minimum_version 1.5.0
 needs_plugin=
 load lib
 
+# A test that fails leaves no sandbox of its own behind.
+teardown() {
+    local mark
+    for mark in "$work"/*/dtask-sandbox; do
+        [[ ! -f $mark ]] || DTASK_SANDBOX=${mark%/*} "$sandbox" down || true
+    done
+    teardown_step
+}
+
 up_fast() { below "$(since "$1")" 5; }
 
 @test "up is quick when it is up, and says nothing" {
