@@ -201,7 +201,8 @@ void Launcher::on_frame(proto::Frame frame) {
             over_if_alone();
         });
     } else if (type == "bye") {
-        if (frame.header.integer_or("code", 0) == exit_code::usage) return on_refused();
+        // It has said why, and tells each task; nobody looks for it in vain.
+        if (frame.header.integer_or("code", 0) == exit_code::usage) return end(exit_code::usage);
         on_cluster_lost(frame.header.string_or("why", "it said good-bye"));
     }
 }
@@ -313,14 +314,11 @@ void Launcher::on_scheduler_exit(int status) {
     int code = shell_code(status);
     // A task with the scheduler but not the client ends as its scheduler does.
     if (code == 0 && !role_.client) return end(0);
-    if (code == exit_code::usage && phase_ == Phase::starting) return on_refused();
+    if (code == exit_code::usage && phase_ == Phase::starting) {
+        wake_other_tasks(); // it has said why
+        return end(code);
+    }
     on_cluster_lost(describe_status(status));
-}
-
-// The scheduler cannot do what was asked for, and has said why.
-void Launcher::on_refused() {
-    if (phase_ == Phase::starting) wake_other_tasks();
-    end(exit_code::usage);
 }
 
 void Launcher::on_worker_exit(int status) {

@@ -69,7 +69,6 @@ private:
     void on_start_timeout();
     void on_children();
     void on_scheduler_exit(int status);
-    void on_refused();
     void on_worker_exit(int status);
     void on_client_exit(int status);
     void on_signal(int number);

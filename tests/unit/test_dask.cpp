@@ -33,14 +33,15 @@ struct Held {
         spec.argv = {"sh", "-c", text};
         spec.env.set("PATH", "/usr/bin:/bin");
         spec.env.set("HERE", scratch.path());
-        process =
-            must(Process::start(loop, spec,
-                                {.on_serving = [this](const dask::Serving &s) { serving = s; },
-                                 .on_exit = [this](int s) { status = s; }}));
+        // Before it starts: it may end at once.
         child.emplace(loop, SIGCHLD, [this] {
             int s;
             if (::waitpid(process->pid(), &s, WNOHANG) > 0) process->on_reaped(s);
         });
+        process =
+            must(Process::start(loop, spec,
+                                {.on_serving = [this](const dask::Serving &s) { serving = s; },
+                                 .on_exit = [this](int s) { status = s; }}));
     }
     void play() {
         script.then([this] { loop.stop(); });
