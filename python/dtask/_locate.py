@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the cluster is: from arguments, the environment or a scheduler file (protocol, section 6)."""
+"""Where the cluster is: from arguments, the environment or a scheduler file (protocol, section 7)."""
 
 import json
 import os

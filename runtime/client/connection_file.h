@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Connection file (doc/protocol.md §6): how someone outside of the step, as
+// Connection file (doc/protocol.md §7): how someone outside of the step, as
 // `dtask status`, finds its scheduler. It holds the token, so its mode is 0600
 // and it appears whole. With the dask engine it is a scheduler file of Dask's
 // own format, which `Client(scheduler_file=...)` reads, with ours inside.
