@@ -8,8 +8,8 @@ namespace dtask::proto {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> failure_names{"raised",    "memory",    "crashed",
-                                                        "cancelled", "too_large", "lost"};
+constexpr std::array<std::string_view, 7> failure_names{
+    "raised", "memory", "crashed", "cancelled", "too_large", "lost", "missing"};
 
 // Reads members of one header and remembers the first that is wrong, so that a
 // decoder is a list of members and one check at its end.
@@ -40,6 +40,12 @@ public:
             left -= count;
         }
         if (left > 0) refuse(std::string("\"") + flat + "\" is too long");
+    }
+    /// A column as long as `other`, one of groups.
+    void beside(const char *name, Column &into, const Column &other) {
+        take(header_.column(name), into);
+        if (into.size() != other.size())
+            refuse(std::string("\"") + name + "\" is not as long as the inputs");
     }
     void refuse(std::string why) {
         if (error_.empty()) error_ = std::move(why);
@@ -138,7 +144,7 @@ Result<WorkerCount> decode_worker_count(const Frame &frame) {
 
 Frame encode(const Register &m, const char *type) {
     Frame frame{about(m), {}};
-    frame.header.set("t", type);
+    frame.header.set("t", type).set("store", m.store);
     return frame;
 }
 
@@ -148,6 +154,7 @@ Result<Register> decode_register(const Json &header) {
     read_worker(in, m);
     in.natural("concurrency", m.concurrency);
     if (m.concurrency == 0) in.refuse("\"concurrency\" is 0");
+    m.store = header.string_or("store", "");
     return in.done(std::move(m));
 }
 
@@ -233,6 +240,7 @@ Frame encode(Run m) {
     Frame frame = make_frame("run");
     frame.header.set("f", m.f).set("k", m.k).set("i", m.i).set("len", m.len);
     if (!m.inputs.empty()) frame.header.set("inputs", m.inputs).set("in", m.in);
+    if (!m.held.empty()) frame.header.set("held", m.held);
     frame.payload = std::move(m.payload);
     return frame;
 }
@@ -245,6 +253,7 @@ Result<Run> decode_run(Frame frame) {
     in.column("i", m.i);
     in.lengths(m.len, frame.payload);
     if (frame.header.has("inputs")) in.groups("inputs", m.inputs, "in", m.in);
+    if (frame.header.has("held")) in.beside("held", m.held, m.in);
     m.payload = std::move(frame.payload);
     return in.done(std::move(m));
 }
@@ -256,6 +265,7 @@ Frame encode(Done m) {
         .set("us", m.us)
         .set("raised", m.raised)
         .set("len", m.len);
+    if (!m.stored.empty()) frame.header.set("stored", m.stored);
     frame.payload = std::move(m.payload);
     return frame;
 }
@@ -267,6 +277,7 @@ Result<Done> decode_done(Frame frame) {
     in.column("i", m.i);
     in.column("us", m.us);
     in.column("raised", m.raised);
+    if (frame.header.has("stored")) in.column("stored", m.stored);
     in.lengths(m.len, frame.payload);
     m.payload = std::move(frame.payload);
     return in.done(std::move(m));
@@ -386,6 +397,81 @@ Result<Refs> decode_refs(const Frame &frame) {
     in.column("i", m.i);
     return in.done(std::move(m));
 }
+
+Frame encode(const Stored &m) {
+    Frame frame = make_frame("stored");
+    frame.header.set("k", m.k).set("d", m.data).set("size", m.size).set("at", m.at);
+    return frame;
+}
+
+Result<Stored> decode_stored(const Frame &frame) {
+    Stored m;
+    Reader in(frame.header);
+    in.natural("k", m.k);
+    in.natural("d", m.data);
+    in.natural("size", m.size);
+    in.text("at", m.at);
+    return in.done(std::move(m));
+}
+
+Frame encode(const LostValue &m) {
+    Frame frame = make_frame("lost");
+    frame.header.set("k", m.k).set("at", m.at);
+    return frame;
+}
+
+Result<LostValue> decode_lost_value(const Frame &frame) {
+    LostValue m;
+    Reader in(frame.header);
+    in.natural("k", m.k);
+    in.text("at", m.at);
+    return in.done(std::move(m));
+}
+
+Frame encode(const Fetch &m) {
+    Frame frame = make_frame("fetch");
+    frame.header.set("d", m.data).set("size", m.size).set("from", m.from);
+    return frame;
+}
+
+Result<Fetch> decode_fetch(const Frame &frame) {
+    Fetch m;
+    Reader in(frame.header);
+    in.natural("d", m.data);
+    in.natural("size", m.size);
+    in.text("from", m.from);
+    return in.done(std::move(m));
+}
+
+Frame encode(const Unfetched &m) {
+    Frame frame = make_frame("unfetched");
+    frame.header.set("d", m.data).set("message", m.message);
+    return frame;
+}
+
+Result<Unfetched> decode_unfetched(const Frame &frame) {
+    Unfetched m;
+    Reader in(frame.header);
+    in.natural("d", m.data);
+    in.text("message", m.message);
+    return in.done(std::move(m));
+}
+
+Frame encode_data(const char *type, const Column &data) {
+    Frame frame = make_frame(type);
+    frame.header.set("d", data);
+    return frame;
+}
+
+Result<Column> decode_data(const Frame &frame) { return frame.header.column("d"); }
+
+Frame encode_datum(const char *type, std::uint64_t data) {
+    Frame frame = make_frame(type);
+    frame.header.set("d", data);
+    return frame;
+}
+
+Result<std::uint64_t> decode_datum(const Frame &frame) { return frame.header.natural("d"); }
 
 Frame encode_bye(std::string_view why, std::uint64_t code) {
     Frame frame = make_frame("bye");

@@ -18,8 +18,16 @@ Frame encode(Function message);
 Frame encode(Run message);
 Frame encode(Done message);
 Frame encode(Results message);
+Frame encode(const Stored &message);
+Frame encode(const LostValue &message);
+Frame encode(const Fetch &message);
+Frame encode(const Unfetched &message);
 Frame encode(Failure message);
 Frame encode(const Info &message);
+/// Values by their numbers among the workers: `free`.
+Frame encode_data(const char *type, const Column &data);
+/// One of them: `fetched`, `get`, `gone`.
+Frame encode_datum(const char *type, std::uint64_t data);
 Frame encode_refs(const char *type, const Refs &refs);
 /// code: how the step ends where the cluster itself failed (lib/base/exit_codes.h); else 0.
 Frame encode_bye(std::string_view why, std::uint64_t code = 0);
@@ -39,5 +47,11 @@ Result<Done> decode_done(Frame frame);
 Result<Failure> decode_failure(Frame frame);
 Result<Info> decode_info(const Frame &frame);
 Result<Refs> decode_refs(const Frame &frame);
+Result<Stored> decode_stored(const Frame &frame);
+Result<LostValue> decode_lost_value(const Frame &frame);
+Result<Fetch> decode_fetch(const Frame &frame);
+Result<Unfetched> decode_unfetched(const Frame &frame);
+Result<Column> decode_data(const Frame &frame);
+Result<std::uint64_t> decode_datum(const Frame &frame);
 
 } // namespace dtask::proto

@@ -28,6 +28,7 @@ struct WorkerCount {
 struct Register {
     std::string name, node, address;
     std::uint64_t task = 0, pid = 0, nthreads = 0, concurrency = 1, memory_limit = 0;
+    std::string store = {}; ///< directory of the values that it keeps; empty: it keeps none
 };
 
 /// A task of the step that cannot serve.
@@ -66,10 +67,12 @@ struct Graph {
 
 /// Tasks on their way to a worker. A task's share of the payload is its inputs
 /// and then its arguments; `inputs` are counts, `in` the lengths of the values
-/// of all inputs. Both are empty where no task has inputs.
+/// of all inputs. Both are empty where no task has inputs. `held` is parallel to
+/// `in`: 1 where the input's path stands in place of its value; empty: nowhere.
 struct Run {
     Column f, k, i, inputs, in, len;
     std::string payload;
+    Column held = {};
 };
 
 /// Tasks by number and instance: retract, kill, retracted.
@@ -78,10 +81,12 @@ struct Refs {
     bool empty() const { return k.empty(); }
 };
 
-/// Finished tasks; us: run time in µs; raised: 1 where the value is an error.
+/// Finished tasks; us: run time in µs; raised: 1 where the value is an error;
+/// stored: size of a value that stays in the worker's store, else 0; empty: none does.
 struct Done {
     Column k, i, us, raised, len;
     std::string payload;
+    Column stored = {};
 };
 
 /// Results on their way to a client.
@@ -90,7 +95,30 @@ struct Results {
     std::string payload;
 };
 
-enum class FailureKind { raised, memory, crashed, cancelled, too_large, lost };
+/// A value stays with a worker until its client releases it; `at`: whom to ask for it.
+struct Stored {
+    std::uint64_t k = 0, data = 0, size = 0;
+    std::string at;
+};
+
+/// A client could not have a value there.
+struct LostValue {
+    std::uint64_t k = 0;
+    std::string at;
+};
+
+/// A worker is to bring a value into its store. `from`: host:port of another's listener.
+struct Fetch {
+    std::uint64_t data = 0, size = 0;
+    std::string from;
+};
+
+struct Unfetched {
+    std::uint64_t data = 0;
+    std::string message;
+};
+
+enum class FailureKind { raised, memory, crashed, cancelled, too_large, lost, missing };
 std::string_view name_of(FailureKind kind);
 
 /// A task that failed. From a worker `i` counts and worker, node and tries are

@@ -21,7 +21,9 @@ enum class RecordKind : std::uint8_t {
     result = 5,
     error = 6,
     too_large = 7,
-    input = 8, ///< to an executor: the value of the next input of the call that follows
+    input = 8,    ///< to an executor: the value of the next input of the call that follows
+    stored = 9,   ///< the value is in the worker's store; body: its size in decimal digits
+    missing = 10, ///< an input could not be opened; body: why
 };
 
 struct RecordHead {

@@ -373,10 +373,74 @@ START_TEST(test_encode_as_the_fixtures) {
                   {must(info.header.member("workers")).at(0), {}},
                   {"name", "node", "task", "pid", "nthreads", "memory_limit", "memory", "running",
                    "queued", "done", "address"});
+    auto held = frame("run-held");
+    check_members(encode(must(decode_run(held))), held, {"inputs", "in", "held", "len"});
+    auto stored = frame("done-stored");
+    check_members(encode(must(decode_done(stored))), stored, {"k", "len", "stored"});
+    auto keeper = frame("register-store");
+    check_members(encode(must(decode_register(keeper.header))), keeper, {"name", "store"});
+    auto fetch = frame("fetch");
+    check_members(encode(must(decode_fetch(fetch))), fetch, {"d", "size", "from"});
+    auto unfetched = frame("unfetched");
+    check_members(encode(must(decode_unfetched(unfetched))), unfetched, {"d", "message"});
+    auto fetched = frame("fetched");
+    check_members(encode_datum("fetched", must(decode_datum(fetched))), fetched, {"d"});
+    auto freed = frame("free");
+    check_members(encode_data("free", must(decode_data(freed))), freed, {"d"});
     auto bye = frame("bye");
     check_members(encode_bye("the client has ended"), bye, {"why", "code"});
     auto shutdown = frame("shutdown");
     check_members(encode_shutdown(7), shutdown, {"code"});
+}
+END_TEST
+
+START_TEST(test_values_that_stay) {
+    ck_text_eq(must(decode_register(frame("register-store").header)).store,
+               "/dev/shm/dtask-12.0-0-abcdef");
+    ck_text_eq(must(decode_register(frame("register").header)).store, "");
+    auto run = must(decode_run(frame("run-held")));
+    ck_assert((run.held == Column{1, 0}));
+    ck_assert(must(decode_run(frame("run-inputs"))).held.empty());
+    auto done = must(decode_done(frame("done-stored")));
+    ck_assert((done.stored == Column{std::uint64_t{3} << 30, 0}));
+    ck_assert(must(decode_done(frame("done-worker"))).stored.empty());
+    ck_assert(must(decode_failure(frame("failed-missing"))).kind == FailureKind::missing);
+    auto fetch = must(decode_fetch(frame("fetch")));
+    ck_assert_uint_eq(fetch.data, 10);
+    ck_assert_uint_eq(fetch.size, std::uint64_t{3} << 30);
+    ck_text_eq(fetch.from, "10.0.0.2:40000");
+    ck_text_eq(must(decode_unfetched(frame("unfetched"))).message,
+               "10.0.0.2:40000: it is not there");
+    ck_assert((must(decode_data(frame("free"))) == Column{10, (std::uint64_t{1} << 53) - 1}));
+    auto stored = must(decode_stored(encode(Stored{7, 10, 99, "10.0.0.2:40000"})));
+    ck_assert(stored.k == 7 && stored.data == 10 && stored.size == 99);
+    ck_text_eq(stored.at, "10.0.0.2:40000");
+    auto lost = must(decode_lost_value(encode(LostValue{7, "10.0.0.2:40000"})));
+    ck_assert_uint_eq(lost.k, 7);
+    ck_text_eq(lost.at, "10.0.0.2:40000");
+}
+END_TEST
+
+START_TEST(test_columns_of_values_that_stay) {
+    auto held = [](const char *column) {
+        return decode_run(frame_of(std::string(R"({"t":"run","f":[1],"k":[2],"i":[1],"len":[1],)"
+                                               R"("inputs":[1],"in":[1],"held":)") +
+                                       column + "}",
+                                   "a"));
+    };
+    ck_assert(held("[1]").has_value());
+    ck_contains(error_of(held("[]")), "\"held\" is not as long as the inputs");
+    ck_contains(error_of(held("[1,1]")), "\"held\" is not as long as the inputs");
+    ck_contains(error_of(held("\"1\"")), "held");
+    auto stored = [](const char *column) {
+        return decode_done(frame_of(
+            std::string(
+                R"({"t":"done","k":[2],"i":[1],"us":[1],"raised":[0],"len":[0],"stored":)") +
+            column + "}"));
+    };
+    ck_assert(stored("[70000]").has_value());
+    ck_contains(error_of(stored("[]")), "\"stored\" is not as long");
+    ck_contains(error_of(stored("[-1]")), "stored");
 }
 END_TEST
 
@@ -462,6 +526,10 @@ START_TEST(test_missing_and_mistyped_members) {
         {"died", [](Frame f) { return decode_died(f).has_value(); }, {"name", "address", "how"}},
         {"unfit", [](Frame f) { return decode_unfit(f).has_value(); }, {"task", "node", "message"}},
         {"retract", [](Frame f) { return decode_refs(f).has_value(); }, {"k", "i"}},
+        {"fetch", [](Frame f) { return decode_fetch(f).has_value(); }, {"d", "size", "from"}},
+        {"unfetched", [](Frame f) { return decode_unfetched(f).has_value(); }, {"d", "message"}},
+        {"fetched", [](Frame f) { return decode_datum(f).has_value(); }, {"d"}},
+        {"free", [](Frame f) { return decode_data(f).has_value(); }, {"d"}},
         {"welcome",
          [](Frame f) { return decode_welcome(f).has_value(); },
          {"id", "engine", "address", "expected", "workers", "nthreads", "memory_limit"}},
@@ -562,7 +630,7 @@ START_TEST(test_record_heads_that_are_none) {
     for (std::size_t n = 0; n < record_head_size; n++)
         ck_text_eq(error_of(decode_record_head(std::string_view(good).substr(0, n))),
                    "a record's head is cut short");
-    for (int kind : {0, 1, 2, 3, 8, 255}) {
+    for (int kind : {0, 1, 2, 3, 8, 11, 255}) {
         auto bytes = good;
         bytes[0] = static_cast<char>(kind);
         ck_text_eq(error_of(decode_record_head(bytes)),
@@ -602,6 +670,8 @@ Suite *suite() {
     tcase_add_test(codec, test_decode_fixtures_of_a_worker);
     tcase_add_test(codec, test_decode_fixtures_of_a_scheduler);
     tcase_add_test(codec, test_encode_as_the_fixtures);
+    tcase_add_test(codec, test_values_that_stay);
+    tcase_add_test(codec, test_columns_of_values_that_stay);
     tcase_add_test(codec, test_encode_results);
     tcase_add_test(codec, test_encode_failures);
     tcase_add_test(codec, test_missing_and_mistyped_members);
