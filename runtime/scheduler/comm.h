@@ -6,12 +6,20 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "lib/base/ids.h"
 #include "lib/proto/message.h"
 
 namespace dtask::scheduler {
+
+/// An input of a task: its pickled value or, where it is held in a store on the
+/// worker's node, the path of that.
+struct Input {
+    std::string bytes;
+    bool held = false;
+};
 
 class Comm {
 public:
@@ -20,13 +28,19 @@ public:
     virtual void function(WorkerId to, FunctionId f, std::string_view name,
                           std::string_view pickled) = 0;
     virtual void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-                     std::span<const std::string_view> inputs, std::string_view args) = 0;
+                     std::span<const Input> inputs, std::string_view args) = 0;
     virtual void retract(WorkerId to, TaskId task, InstanceId instance) = 0;
     virtual void kill(WorkerId to, TaskId task, InstanceId instance) = 0;
     virtual void forget(WorkerId to, FunctionId f) = 0;
+    /// The value of `data` is to be copied from the worker that listens at `from`.
+    virtual void fetch(WorkerId to, TaskId data, std::uint64_t size, std::string_view from) = 0;
+    virtual void free(WorkerId to, TaskId data) = 0;
     virtual void drop_worker(WorkerId worker) = 0; ///< close the connection of one that was lost
 
     virtual void result(ClientId to, std::uint64_t key, std::string_view value) = 0;
+    /// The result stays with the worker that listens at `at`.
+    virtual void stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t size,
+                        std::string_view at) = 0;
     virtual void failed(ClientId to, proto::Failure failure) = 0;
 
     /// To every client and launcher.

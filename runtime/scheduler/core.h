@@ -6,9 +6,17 @@
 // A task's life (life.h has the steps):
 //
 //   waiting ──its last input is there──▶ ready ──dispatch──▶ assigned ──▶ ended
-//                                          ▲                    │
-//                                          └─given back, retry, │
-//                                            worker lost ───────┘
+//      ▲                                   ▲ │                  ▲ │         │
+//      │                                   │ └──▶ gathering ────┘ │         │
+//      │                                   │       └─given back, retry,     │
+//      │                                   └─────────worker lost ─┘         │
+//      └──its value was lost, and is needed─────────────────────────────────┘
+//
+// A small value comes with the report of its task and stays here; a large one
+// stays with the worker that made it, and with those that copied it (data.h).
+// A task is gathering while its worker copies inputs that no worker of its
+// node has. A value that was lost with its workers is computed anew, from
+// inputs that may have to be computed anew themselves: its lineage.
 //
 // A task of `submit` has no inputs and is ready at once. One of a graph may
 // have inputs: tasks of the same client that were named before it, so that
@@ -17,12 +25,17 @@
 // Invariants:
 //   - A task is in `tasks` until it has ended and nobody uses it any more; then
 //     nothing of it remains. Its users are the tasks that need its value and
-//     have not ended, and its graph while that is not complete. One that nobody
-//     wants, its client or a user, does not run.
-//   - `missing` of a waiting task counts its inputs without a value, and is
-//     above 0; that of any other is 0. What has ended needs its inputs no more.
-//   - A ready task stands once in `ready`; an assigned one stands once in its
-//     worker's `assigned`, and its `instance` is that of the dispatch.
+//     have not ended, its graph while that is not complete, and its client while
+//     it keeps a value that stays with a worker. One that nobody wants, its
+//     client or a user, does not run.
+//   - A task whose value is with workers keeps its inputs and arguments, to be
+//     run again, and with them the records of its inputs (`records`), whose own
+//     values may be gone. A record whose value is here keeps it.
+//   - `missing` of a waiting task counts its inputs without a value, each once,
+//     that of a gathering one those on their way; above 0 for these, 0 for others.
+//   - A ready task stands once in `ready`; a gathering or assigned one stands once
+//     in its worker's `assigned`, and its `instance` is that of the dispatch.
+//   - What a worker `holds` are the tasks that have a copy of their value there.
 //   - `idle_order` holds every worker that may take more, once, keyed by load.
 //   - A function lives while its client is connected or a task needs it.
 #pragma once
@@ -61,8 +74,22 @@ struct Function {
     std::unordered_set<WorkerId> holders; ///< workers that were sent it
 };
 
+/// One dispatch of a task.
+struct Dispatch {
+    TaskId task;
+    InstanceId instance;
+};
+
+/// A value in a worker's store.
+struct Copy {
+    WorkerId worker;
+    bool there = false;     ///< else it is on its way,
+    WorkerId source;        ///< from here,
+    std::vector<Dispatch> users; ///< for these
+};
+
 struct Task {
-    enum class State : std::uint8_t { waiting, ready, assigned, ended };
+    enum class State : std::uint8_t { waiting, ready, gathering, assigned, ended };
 
     ClientId client;
     std::uint64_t key = 0; ///< the client's own number
@@ -73,16 +100,21 @@ struct Task {
     std::uint32_t tries = 0;   ///< executions begun that were lost
     State state = State::waiting;
     bool wanted = true; ///< its client is to be told the outcome, and has not been
+    bool kept = false;  ///< its client was told where the value is, and has not released it
     bool asked = false; ///< its worker was asked to give it back, and may have refused
+    bool stays = false; ///< it was given back once, and is not asked for again
     bool failed = false;
     InstanceId instance; ///< of the last dispatch
     WorkerId worker;     ///< where assigned
 
     std::vector<TaskId> inputs; ///< in the order in which the arguments name them
-    std::vector<TaskId> heirs;  ///< tasks that have it as an input; ended ones may be among them
+    std::vector<TaskId> heirs;  ///< tasks that have it as an input, each once; any may have ended
     std::uint32_t missing = 0;
     std::uint32_t users = 0;
-    std::string value; ///< of one that ended well, while it has users
+    std::uint32_t records = 0; ///< of ended tasks that would need it to be computed anew
+    std::uint64_t size = 0;    ///< bytes of a value that is with workers; 0: it is here
+    std::string value;         ///< of one that ended well and is here, while it has users
+    std::vector<Copy> copies;
 };
 
 struct Worker {
@@ -94,6 +126,7 @@ struct Worker {
     std::uint64_t done = 0;
     std::int64_t heard_us = 0;
     bool in_idle_order = false;
+    std::unordered_set<TaskId> holds; ///< whose values, there or on their way
 };
 
 struct Client {
@@ -112,6 +145,7 @@ struct Core {
     std::unordered_map<FunctionId, Function> functions;
     std::unordered_map<WorkerId, Worker> workers;
     std::unordered_map<ClientId, Client> clients;
+    std::unordered_map<std::string, std::set<WorkerId>> nodes; ///< workers by node
 
     /// Highest priority first, then in the order of submission, which a client
     /// makes depth first for a graph. No queue in it is empty.

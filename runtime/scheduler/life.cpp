@@ -2,8 +2,11 @@
 #include "runtime/scheduler/life.h"
 
 #include <algorithm>
+#include <set>
+#include <unordered_set>
 #include <utility>
 
+#include "runtime/scheduler/data.h"
 #include "runtime/scheduler/placement.h"
 
 namespace dtask::scheduler::life {
@@ -12,15 +15,17 @@ namespace {
 
 using State = Task::State;
 
+bool is_at_worker(const Task &task) {
+    return task.state == State::gathering || task.state == State::assigned;
+}
+
 // Gives up a task that has not ended and that nobody wants.
 void stop(Reactor r, TaskId id, Task &task) {
     if (task.state == State::ready) leave_ready(r.core, id, task);
-    if (task.state != State::assigned) return;
-    auto worker = r.core.workers.find(task.worker);
-    if (worker == r.core.workers.end()) return; // it is just being lost
-    r.comm.kill(task.worker, id, task.instance);
-    LoadChange change(r.core, worker->first, worker->second);
-    unassign(worker->second, id, task);
+    if (!is_at_worker(task)) return;
+    bool sent = task.state == State::assigned && r.core.workers.contains(task.worker);
+    if (sent) r.comm.kill(task.worker, id, task.instance);
+    take_back(r.core, id, task);
 }
 
 // What has ended, or never will, needs its inputs no more.
@@ -34,6 +39,17 @@ void release_inputs(Core &core, Task &task, std::vector<TaskId> &released) {
     task.missing = 0;
 }
 
+// What has ended but may have to run again needs their records only.
+void keep_records(Core &core, Task &task, std::vector<TaskId> &released) {
+    for (auto input : task.inputs) {
+        Task &source = core.tasks.at(input);
+        source.users--;
+        source.records++;
+        released.push_back(input);
+    }
+    task.missing = 0;
+}
+
 void erase(Reactor r, TaskId id, const Task &task) {
     FunctionId function = task.function;
     if (auto client = r.core.clients.find(task.client); client != r.core.clients.end())
@@ -42,6 +58,35 @@ void erase(Reactor r, TaskId id, const Task &task) {
     r.core.tasks.erase(id);
     r.core.functions.at(function).tasks--;
     drop_function_if_unused(r, function);
+}
+
+void add_heir(Task &source, TaskId id) {
+    if (std::ranges::find(source.heirs, id) == source.heirs.end()) source.heirs.push_back(id);
+}
+
+// It is to run: when its inputs are there, at once if they are, or never.
+void await_inputs(Reactor r, TaskId id, Task &task) {
+    task.state = State::waiting;
+    task.missing = 0;
+    std::unordered_set<TaskId> inputs(task.inputs.begin(), task.inputs.end());
+    for (auto input : inputs) {
+        Task &source = r.core.tasks.at(input);
+        if (source.failed) return fail(r, id, task, proto::Failure(r.core.failures.at(input)));
+        bool there = data::available(source);
+        if (!there || source.size > 0) add_heir(source, id);
+        if (!there) task.missing++;
+    }
+    if (task.missing == 0) make_ready(r.core, id, task);
+}
+
+// Those that wait for nothing else can run.
+void wake_heirs(Core &core, const Task &task) {
+    for (auto heir : task.heirs) {
+        auto found = core.tasks.find(heir);
+        // It may have been given up, or failed by another input.
+        if (found == core.tasks.end() || found->second.state != State::waiting) continue;
+        if (--found->second.missing == 0) make_ready(core, heir, found->second);
+    }
 }
 
 } // namespace
@@ -66,37 +111,74 @@ Task *next_ready(Core &core, TaskId &id) {
     return &core.tasks.at(id);
 }
 
+// Tasks of a graph are named one after the other, so a task that has an input
+// twice is the last heir of it.
+bool add_input(Reactor r, TaskId id, Task &task, TaskId input) {
+    Task &source = r.core.tasks.at(input);
+    source.users++;
+    // A record whose value is gone may still be named.
+    if (source.state == State::ended && !data::available(source)) run_again(r, input);
+    if (source.failed) {
+        source.users--;
+        return false;
+    }
+    task.inputs.push_back(input);
+    bool here = source.state == State::ended && source.size == 0;
+    bool known = !source.heirs.empty() && source.heirs.back() == id;
+    if (here || known) return true;
+    source.heirs.push_back(id);
+    if (!data::available(source)) task.missing++;
+    return true;
+}
+
+Task *gathering(Core &core, Dispatch run) {
+    auto found = core.tasks.find(run.task);
+    if (found == core.tasks.end()) return nullptr;
+    Task &task = found->second;
+    return task.state == State::gathering && task.instance == run.instance ? &task : nullptr;
+}
+
 // Workers report in about the order of dispatch, so this looks at few.
-void unassign(Worker &worker, TaskId id, Task &task) {
-    auto found = std::find(worker.assigned.begin(), worker.assigned.end(), id);
-    if (found != worker.assigned.end()) worker.assigned.erase(found);
+void take_back(Core &core, TaskId id, Task &task) {
+    auto found = core.workers.find(task.worker);
+    if (found == core.workers.end()) return;
+    Worker &worker = found->second;
+    LoadChange change(core, task.worker, worker);
+    auto place = std::ranges::find(worker.assigned, id);
+    if (place != worker.assigned.end()) worker.assigned.erase(place);
     if (std::exchange(task.asked, false)) worker.asked--;
 }
 
-bool add_input(Core &core, TaskId id, Task &task, TaskId input) {
-    Task &source = core.tasks.at(input);
-    if (source.failed) return false;
-    task.inputs.push_back(input);
-    source.users++;
-    if (source.state == State::ended) return true;
-    source.heirs.push_back(id);
-    task.missing++;
-    return true;
+void give_back(Reactor r, TaskId id, Task &task) {
+    take_back(r.core, id, task);
+    task.asked = false;
+    await_inputs(r, id, task);
 }
 
 void finish(Reactor r, TaskId id, Task &task, std::string_view value) {
     task.state = State::ended;
     r.core.done++;
     if (std::exchange(task.wanted, false)) r.comm.result(task.client, task.key, value);
-    for (auto heir : std::exchange(task.heirs, {})) {
-        auto found = r.core.tasks.find(heir);
-        // It may have been given up, or failed by another input.
-        if (found == r.core.tasks.end() || found->second.state != State::waiting) continue;
-        if (--found->second.missing == 0) make_ready(r.core, heir, found->second);
-    }
+    wake_heirs(r.core, task);
+    std::vector<TaskId>().swap(task.heirs); // the value cannot be lost
     std::vector<TaskId> released{id};
     release_inputs(r.core, task, released);
-    if (task.users > 0) task.value = value;
+    if (task.users + task.records > 0) task.value = value;
+    settle(r, std::move(released));
+}
+
+void finish_stored(Reactor r, TaskId id, Task &task, std::uint64_t size) {
+    task.state = State::ended;
+    r.core.done++;
+    data::add(r.core, id, task, task.worker, size);
+    if (std::exchange(task.wanted, false)) {
+        task.kept = true;
+        task.users++;
+        r.comm.stored(task.client, task.key, id, size, data::address_of(r.core, task));
+    }
+    wake_heirs(r.core, task);
+    std::vector<TaskId> released{id};
+    keep_records(r.core, task, released);
     settle(r, std::move(released));
 }
 
@@ -109,13 +191,16 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
         auto found = r.core.tasks.find(id);
         if (found == r.core.tasks.end() || found->second.state == State::ended) continue;
         Task &task = found->second;
+        // One that runs has the value that could not be had again.
+        if (id != first && task.state == State::assigned) continue;
         if (task.state == State::ready) leave_ready(r.core, id, task);
+        if (task.state == State::gathering) take_back(r.core, id, task);
         task.state = State::ended;
         task.failed = true;
         r.core.failed++;
         failure.k = task.key;
         if (std::exchange(task.wanted, false)) r.comm.failed(task.client, failure);
-        if (task.users > 0) r.core.failures.emplace(id, failure);
+        if (task.users + task.records > 0) r.core.failures.emplace(id, failure);
         for (auto heir : std::exchange(task.heirs, {})) failing.push_back(heir);
         released.push_back(id);
         release_inputs(r.core, task, released);
@@ -123,10 +208,68 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
     settle(r, std::move(released));
 }
 
+void fail_lost(Reactor r, TaskId id, Task &task, proto::Failure failure) {
+    data::drop(r, id, task);
+    run_again(r, id);
+    auto found = r.core.tasks.find(id);
+    if (found != r.core.tasks.end()) fail(r, id, found->second, std::move(failure));
+}
+
 void retry_or_fail(Reactor r, TaskId id, Task &task, proto::Failure failure) {
     task.tries++;
-    if (task.tries < r.core.settings.max_tries) return make_ready(r.core, id, task);
+    if (task.tries < r.core.settings.max_tries) return give_back(r, id, task);
     fail(r, id, task, std::move(failure));
+}
+
+void run_again(Reactor r, TaskId first) {
+    std::vector<TaskId> again{first};
+    std::set<std::pair<TaskId, TaskId>> counted; // (task, input that it misses)
+    while (!again.empty()) {
+        auto id = again.back();
+        again.pop_back();
+        Task &task = r.core.tasks.at(id);
+        if (task.state != State::ended || task.failed || data::available(task)) continue;
+        data::drop(r, id, task); // copies on their way from what is lost
+        task.state = State::waiting;
+        task.size = 0;
+        task.stays = false;
+        if (std::exchange(task.kept, false)) {
+            task.users--;
+            task.wanted = true; // to be told where it is then
+        }
+        const proto::Failure *failure = nullptr;
+        for (auto input : task.inputs) {
+            Task &source = r.core.tasks.at(input);
+            source.records--;
+            source.users++;
+            if (source.failed) failure = &r.core.failures.at(input);
+            if (source.failed || data::available(source)) continue;
+            add_heir(source, id);
+            if (!counted.insert({id, input}).second) continue;
+            task.missing++;
+            again.push_back(input);
+        }
+        // Those that have begun may have opened it already.
+        for (auto heir : std::vector(task.heirs)) {
+            auto found = r.core.tasks.find(heir);
+            if (found == r.core.tasks.end()) continue;
+            Task &other = found->second;
+            if (other.state == State::waiting && counted.insert({heir, id}).second) {
+                other.missing++;
+            } else if (other.state == State::ready) {
+                leave_ready(r.core, heir, other);
+                await_inputs(r, heir, other);
+                counted.insert({heir, id});
+            } else if (other.state == State::gathering) {
+                give_back(r, heir, other);
+                counted.insert({heir, id});
+            }
+        }
+        if (failure)
+            fail(r, id, task, proto::Failure(*failure));
+        else if (task.missing == 0)
+            make_ready(r.core, id, task);
+    }
 }
 
 void settle(Reactor r, std::vector<TaskId> tasks) {
@@ -137,8 +280,22 @@ void settle(Reactor r, std::vector<TaskId> tasks) {
         if (found == r.core.tasks.end()) continue;
         Task &task = found->second;
         if (task.wanted || task.users > 0) continue;
-        if (task.state != State::ended) stop(r, id, task);
-        release_inputs(r.core, task, tasks);
+        if (task.state != State::ended) {
+            stop(r, id, task);
+            if (task.records > 0) { // as if it had ended and its value were lost
+                task.state = State::ended;
+                task.size = 1;
+                keep_records(r.core, task, tasks);
+                continue;
+            }
+            release_inputs(r.core, task, tasks);
+        }
+        data::drop(r, id, task);
+        if (task.records > 0) continue;
+        for (auto input : task.inputs) {
+            r.core.tasks.at(input).records--;
+            tasks.push_back(input);
+        }
         erase(r, id, task);
     }
 }

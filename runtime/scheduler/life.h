@@ -17,24 +17,36 @@
 
 namespace dtask::scheduler::life {
 
-/// Of a new task, or one that was given back: it can run.
+/// All its inputs are there.
 void make_ready(Core &core, TaskId id, Task &task);
-/// The next task to run, by priority and order; it leaves `ready`. Null where there is none.
+/// The next task to run, by priority and order; null where there is none.
 Task *next_ready(Core &core, TaskId &id);
 void leave_ready(Core &core, TaskId id, Task &task);
 
-/// Takes an assigned task from its worker, whose place in `idle_order` is the caller's to change.
-void unassign(Worker &worker, TaskId id, Task &task);
-
 /// A new task needs the value of `input`. False where that failed.
-bool add_input(Core &core, TaskId id, Task &task, TaskId input);
+bool add_input(Reactor r, TaskId id, Task &task, TaskId input);
 
-/// It ended well.
+/// The task of that dispatch, if it is still gathering its inputs; else null.
+Task *gathering(Core &core, Dispatch run);
+/// Takes a gathering or assigned task from its worker, where that is still there.
+void take_back(Core &core, TaskId id, Task &task);
+/// The same, and it is to run again: at once or when its inputs are there.
+void give_back(Reactor r, TaskId id, Task &task);
+
+/// It ended well, with this value.
 void finish(Reactor r, TaskId id, Task &task, std::string_view value);
+/// The same with a value of `size` bytes that stays in the store of its worker.
+void finish_stored(Reactor r, TaskId id, Task &task, std::uint64_t size);
 /// It failed, and with it all that need its value.
 void fail(Reactor r, TaskId id, Task &task, proto::Failure failure);
-/// An execution was begun and lost with its process: another one, or the end.
+/// The value of one that ended well is lost, and is not to be made again.
+void fail_lost(Reactor r, TaskId id, Task &task, proto::Failure failure);
+/// An execution was begun and lost with its process, or for want of an input:
+/// another one, or the end.
 void retry_or_fail(Reactor r, TaskId id, Task &task, proto::Failure failure);
+/// The value of a task that ended well is lost and needed: it runs again, and
+/// so do those whose values it needs and that are lost as well.
+void run_again(Reactor r, TaskId id);
 
 /// Each of `tasks` has one user or its client less: those that nobody wants any
 /// more are stopped and forgotten, and what only they needed.

@@ -9,6 +9,7 @@
 
 #include "lib/proto/codec.h"
 #include "lib/proto/link.h"
+#include "runtime/scheduler/comm.h"
 
 namespace dtask::scheduler {
 
@@ -16,15 +17,17 @@ class Outbox {
 public:
     explicit Outbox(proto::Link &link) : link_(link) {}
 
-    void run(FunctionId f, TaskId task, InstanceId instance,
-             std::span<const std::string_view> inputs, std::string_view args) {
+    void run(FunctionId f, TaskId task, InstanceId instance, std::span<const Input> inputs,
+             std::string_view args) {
         std::size_t before = run_.payload.size();
         // Columns of inputs are there once one task of the frame has some.
         if (!inputs.empty()) run_.inputs.resize(run_.k.size(), 0);
         if (!inputs.empty() || !run_.inputs.empty()) run_.inputs.push_back(inputs.size());
-        for (auto input : inputs) {
-            run_.in.push_back(input.size());
-            run_.payload += input;
+        for (const auto &input : inputs) {
+            if (input.held) run_.held.resize(run_.in.size(), 0);
+            if (input.held || !run_.held.empty()) run_.held.push_back(input.held);
+            run_.in.push_back(input.bytes.size());
+            run_.payload += input.bytes;
         }
         run_.payload += args;
         run_.f.push_back(f.value);
@@ -41,6 +44,7 @@ public:
         if (results_.payload.size() >= proto::batch_payload) flush();
     }
 
+    void free(TaskId data) { free_.push_back(data.value); }
     void retract(TaskId task, InstanceId instance) { add(retract_, task, instance); }
     void kill(TaskId task, InstanceId instance) { add(kill_, task, instance); }
 
@@ -54,6 +58,7 @@ public:
         if (!results_.k.empty()) link_.send(proto::encode(std::exchange(results_, {})));
         if (!retract_.empty())
             link_.send(proto::encode_refs("retract", std::exchange(retract_, {})));
+        if (!free_.empty()) link_.send(proto::encode_data("free", std::exchange(free_, {})));
         if (!kill_.empty()) link_.send(proto::encode_refs("kill", std::exchange(kill_, {})));
     }
 
@@ -67,6 +72,7 @@ private:
     proto::Run run_;
     proto::Results results_;
     proto::Refs retract_, kill_;
+    proto::Column free_;
 };
 
 } // namespace dtask::scheduler

@@ -2,6 +2,9 @@
 #include "runtime/scheduler/placement.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <string_view>
 
 namespace dtask::scheduler::placement {
 
@@ -9,6 +12,8 @@ namespace {
 
 constexpr double queue_us = 5'000; // many round trips to the scheduler
 constexpr std::uint64_t longest_queue = 256;
+constexpr double bytes_per_us = 500; // between nodes, about half a GB a second
+constexpr double unknown_us = 1'000; // of a function not measured yet
 
 } // namespace
 
@@ -28,6 +33,49 @@ bool may_take(const Worker &worker) {
 std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle) {
     std::uint64_t fair = ready / (2 * std::max<std::uint64_t>(idle, 1));
     return std::clamp<std::uint64_t>(fair, 1, std::max<std::uint64_t>(room, 1));
+}
+
+bool has_stored_inputs(const Core &core, const Task &task) {
+    return std::ranges::any_of(task.inputs,
+                               [&](TaskId input) { return core.tasks.at(input).size > 0; });
+}
+
+std::optional<WorkerId> nearest(const Core &core, const Task &task) {
+    const Function &function = core.functions.at(task.function);
+    std::map<std::string_view, std::uint64_t> bytes; // of inputs, by node
+    std::uint64_t all = 0;
+    for (auto input : task.inputs) {
+        const Task &source = core.tasks.at(input);
+        if (source.size == 0) continue;
+        all += source.size;
+        std::set<std::string_view> nodes;
+        for (const auto &copy : source.copies)
+            if (nodes.insert(core.workers.at(copy.worker).about.node).second)
+                bytes[core.workers.at(copy.worker).about.node] += source.size;
+    }
+    std::optional<WorkerId> best;
+    double least = 0;
+    auto consider = [&](WorkerId id, std::uint64_t on_node) {
+        const Worker &worker = core.workers.at(id);
+        if (worker.assigned.size() >= depth(worker, function)) return;
+        double us = function.mean_us < 0 ? unknown_us : function.mean_us;
+        double queue = static_cast<double>(worker.assigned.size()) * us /
+                       static_cast<double>(worker.about.concurrency);
+        double cost = queue + static_cast<double>(all - on_node) / bytes_per_us;
+        if (!best || cost < least) {
+            best = id;
+            least = cost;
+        }
+    };
+    for (const auto &[node, on_node] : bytes)
+        if (auto workers = core.nodes.find(std::string(node)); workers != core.nodes.end())
+            for (auto id : workers->second) consider(id, on_node);
+    if (!core.idle_order.empty()) {
+        auto idlest = core.idle_order.begin()->second;
+        auto here = bytes.find(core.workers.at(idlest).about.node);
+        consider(idlest, here == bytes.end() ? 0 : here->second);
+    }
+    return best;
 }
 
 std::uint64_t surplus(const Worker &worker) {

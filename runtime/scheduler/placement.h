@@ -26,6 +26,14 @@ bool may_take(const Worker &worker);
 /// part where there is not, so that the last tasks are spread.
 std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle);
 
+/// Whether values that stay with workers are among the task's inputs.
+bool has_stored_inputs(const Core &core, const Task &task);
+
+/// The worker with room that will begin the task first: after copying what no
+/// worker of its node has, and what it has to run before. Those of nodes that
+/// have an input are looked at, and the least loaded one. Nothing where none has room.
+std::optional<WorkerId> nearest(const Core &core, const Task &task);
+
 /// A worker that holds tasks which it has not begun, while another idles: the
 /// one with the most of them.
 std::optional<WorkerId> donor(const Core &core);

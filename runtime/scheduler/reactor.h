@@ -30,6 +30,11 @@ Result<void> on_graph(Reactor r, ClientId client, const proto::Graph &graph);
 /// Of tasks that others need, only the client's interest ends.
 void on_cancel(Reactor r, ClientId client, const proto::Column &keys);
 
+/// The client needs these values no more, which it was told are stored.
+void on_release(Reactor r, ClientId client, const proto::Column &keys);
+/// The client could not have a stored value where it was told that it is.
+void on_lost_value(Reactor r, ClientId client, const proto::LostValue &lost);
+
 WorkerId on_new_worker(Reactor r, proto::Register about);
 /// `why` reaches the users whose tasks have no try left.
 void on_worker_lost(Reactor r, WorkerId worker, std::string_view why);
@@ -37,11 +42,18 @@ void on_unfit(Reactor r, proto::Unfit unfit);
 Result<void> on_done(Reactor r, WorkerId worker, const proto::Done &done);
 Result<void> on_failed(Reactor r, WorkerId worker, proto::Failure failure);
 void on_retracted(Reactor r, WorkerId worker, const proto::Refs &refs);
+void on_fetched(Reactor r, WorkerId worker, TaskId data);
+void on_unfetched(Reactor r, WorkerId worker, const proto::Unfetched &unfetched);
 void on_stat(Reactor r, WorkerId worker, std::uint64_t memory);
 
 /// Gives ready tasks to workers with room, and takes queued ones back from
 /// busy workers for idle ones.
 void dispatch(Reactor r);
+
+/// The inputs of a task are on its worker's node: it is sent there.
+void send_run(Reactor r, TaskId id, Task &task);
+/// The copy of a value at `source` cannot be had, for that reason.
+void lose_source(Reactor r, TaskId id, Task &task, WorkerId source, const std::string &why);
 
 /// Once a second or so: finds workers that have fallen silent.
 void on_tick(Reactor r);

@@ -185,6 +185,18 @@ Result<void> Server::on_client_frame(Peer &peer, proto::Frame frame) {
         on_cancel(reactor(), *peer.client, *keys);
         return {};
     }
+    if (type == "release") {
+        auto keys = frame.header.column("k");
+        if (!keys) return fail_from(std::move(keys), type);
+        on_release(reactor(), *peer.client, *keys);
+        return {};
+    }
+    if (type == "lost") {
+        auto lost = proto::decode_lost_value(frame);
+        if (!lost) return fail_from(std::move(lost), type);
+        on_lost_value(reactor(), *peer.client, *lost);
+        return {};
+    }
     return fail("\"" + type + "\" is no message of a client");
 }
 
@@ -233,6 +245,18 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         auto refs = proto::decode_refs(frame);
         if (!refs) return fail_from(std::move(refs), type);
         on_retracted(reactor(), *peer.worker, *refs);
+        return {};
+    }
+    if (type == "fetched") {
+        auto data = proto::decode_datum(frame);
+        if (!data) return fail_from(std::move(data), type);
+        on_fetched(reactor(), *peer.worker, TaskId{*data});
+        return {};
+    }
+    if (type == "unfetched") {
+        auto unfetched = proto::decode_unfetched(frame);
+        if (!unfetched) return fail_from(std::move(unfetched), type);
+        on_unfetched(reactor(), *peer.worker, *unfetched);
         return {};
     }
     if (type == "stat") {
@@ -369,7 +393,7 @@ void Server::function(WorkerId to, FunctionId f, std::string_view name, std::str
 }
 
 void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-                 std::span<const std::string_view> inputs, std::string_view args) {
+                 std::span<const Input> inputs, std::string_view args) {
     if (auto *out = outbox(to)) out->run(f, task, instance, inputs, args);
 }
 
@@ -389,6 +413,15 @@ void Server::forget(WorkerId to, FunctionId f) {
     out->frame(std::move(frame));
 }
 
+void Server::fetch(WorkerId to, TaskId data, std::uint64_t size, std::string_view from) {
+    if (auto *out = outbox(to))
+        out->frame(proto::encode(proto::Fetch{data.value, size, std::string(from)}));
+}
+
+void Server::free(WorkerId to, TaskId data) {
+    if (auto *out = outbox(to)) out->free(data);
+}
+
 // The reactor already treats it as lost: only the connection is left to close.
 void Server::drop_worker(WorkerId worker) {
     auto found = worker_peers_.find(worker);
@@ -401,6 +434,12 @@ void Server::drop_worker(WorkerId worker) {
 
 void Server::result(ClientId to, std::uint64_t key, std::string_view value) {
     if (auto *out = outbox(to)) out->result(key, value);
+}
+
+void Server::stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t size,
+                    std::string_view at) {
+    if (auto *out = outbox(to))
+        out->frame(proto::encode(proto::Stored{key, data.value, size, std::string(at)}));
 }
 
 void Server::failed(ClientId to, proto::Failure failure) {

@@ -78,12 +78,16 @@ private:
     void function(WorkerId to, FunctionId f, std::string_view name,
                   std::string_view pickled) override;
     void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-             std::span<const std::string_view> inputs, std::string_view args) override;
+             std::span<const Input> inputs, std::string_view args) override;
     void retract(WorkerId to, TaskId task, InstanceId instance) override;
     void kill(WorkerId to, TaskId task, InstanceId instance) override;
     void forget(WorkerId to, FunctionId f) override;
+    void fetch(WorkerId to, TaskId data, std::uint64_t size, std::string_view from) override;
+    void free(WorkerId to, TaskId data) override;
     void drop_worker(WorkerId worker) override;
     void result(ClientId to, std::uint64_t key, std::string_view value) override;
+    void stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t size,
+                std::string_view at) override;
     void failed(ClientId to, proto::Failure failure) override;
     void workers_changed(proto::WorkerCount count) override;
 

@@ -30,7 +30,18 @@ public:
         TaskId task;
         InstanceId instance;
         std::string args;
-        std::vector<std::string> inputs;
+        std::vector<std::string> inputs; ///< those that are held: "@" and their path
+    };
+    struct Fetch {
+        WorkerId worker;
+        TaskId data;
+        std::string from;
+    };
+    struct Stored {
+        ClientId client;
+        std::uint64_t key;
+        TaskId data;
+        std::string at;
     };
     struct Ref { ///< retract or kill
         WorkerId worker;
@@ -60,6 +71,9 @@ public:
     std::vector<Ref> take_retracts() { return std::exchange(retracts_, {}); }
     std::vector<Ref> take_kills() { return std::exchange(kills_, {}); }
     std::vector<Holding> take_forgets() { return std::exchange(forgets_, {}); }
+    std::vector<Fetch> take_fetches() { return std::exchange(fetches_, {}); }
+    std::vector<std::pair<WorkerId, TaskId>> take_frees() { return std::exchange(frees_, {}); }
+    std::vector<Stored> take_stored() { return std::exchange(stored_, {}); }
     std::vector<WorkerId> take_dropped() { return std::exchange(dropped_, {}); }
     std::vector<Value> take_results() { return std::exchange(results_, {}); }
     std::vector<Failed> take_failures() { return std::exchange(failures_, {}); }
@@ -71,6 +85,9 @@ public:
         if (!retracts_.empty()) ck_abort_msg("%zu retracts were sent besides", retracts_.size());
         if (!kills_.empty()) ck_abort_msg("%zu kills were sent besides", kills_.size());
         if (!forgets_.empty()) ck_abort_msg("%zu forgets were sent besides", forgets_.size());
+        if (!fetches_.empty()) ck_abort_msg("%zu fetches were sent besides", fetches_.size());
+        if (!frees_.empty()) ck_abort_msg("%zu frees were sent besides", frees_.size());
+        if (!stored_.empty()) ck_abort_msg("%zu places were sent besides", stored_.size());
         if (!dropped_.empty()) ck_abort_msg("%zu workers were dropped besides", dropped_.size());
         if (!results_.empty()) ck_abort_msg("%zu results were sent besides", results_.size());
         if (!failures_.empty()) ck_abort_msg("%zu failures were sent besides", failures_.size());
@@ -84,9 +101,11 @@ public:
         functions_.emplace_back(to, f);
     }
     void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-             std::span<const std::string_view> inputs, std::string_view args) override {
+             std::span<const scheduler::Input> inputs, std::string_view args) override {
         if (!holding_.contains({to, f})) ck_abort_msg("a task was sent before its function");
-        runs_.push_back({to, f, task, instance, std::string(args), {inputs.begin(), inputs.end()}});
+        std::vector<std::string> values;
+        for (const auto &input : inputs) values.push_back((input.held ? "@" : "") + input.bytes);
+        runs_.push_back({to, f, task, instance, std::string(args), std::move(values)});
     }
     void retract(WorkerId to, TaskId task, InstanceId instance) override {
         retracts_.push_back({to, task, instance});
@@ -97,6 +116,14 @@ public:
     void forget(WorkerId to, FunctionId f) override {
         if (holding_.erase({to, f}) == 0) ck_abort_msg("a worker is to forget what it never had");
         forgets_.emplace_back(to, f);
+    }
+    void fetch(WorkerId to, TaskId data, std::uint64_t, std::string_view from) override {
+        fetches_.push_back({to, data, std::string(from)});
+    }
+    void free(WorkerId to, TaskId data) override { frees_.emplace_back(to, data); }
+    void stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t,
+                std::string_view at) override {
+        stored_.push_back({to, key, data, std::string(at)});
     }
     void drop_worker(WorkerId worker) override { dropped_.push_back(worker); }
     void result(ClientId to, std::uint64_t key, std::string_view value) override {
@@ -112,6 +139,9 @@ private:
     std::vector<Holding> functions_, forgets_;
     std::vector<Run> runs_;
     std::vector<Ref> retracts_, kills_;
+    std::vector<Fetch> fetches_;
+    std::vector<std::pair<WorkerId, TaskId>> frees_;
+    std::vector<Stored> stored_;
     std::vector<WorkerId> dropped_;
     std::vector<Value> results_;
     std::vector<Failed> failures_;

@@ -4,12 +4,14 @@
 // records; and the check of every invariant that core.h states.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "runtime/scheduler/data.h"
 #include "runtime/scheduler/placement.h"
 #include "runtime/scheduler/reactor.h"
 #include "tests/fakes/clock.h"
@@ -33,7 +35,8 @@ inline void check_invariants(const scheduler::Core &core) {
     using namespace scheduler;
     using State = Task::State;
     std::map<TaskId, int> ready, assigned;
-    std::map<TaskId, std::uint32_t> users;
+    std::map<TaskId, std::uint32_t> users, records;
+    std::map<WorkerId, std::set<TaskId>> holds_of;
     std::uint64_t live = 0, answering = 0;
     for (const auto &[priority, queue] : core.ready) {
         holds(!queue.empty());
@@ -52,7 +55,9 @@ inline void check_invariants(const scheduler::Core &core) {
             assigned[task_id]++;
             auto task = core.tasks.find(task_id);
             holds_because(task != core.tasks.end(), "a worker holds a task that is gone");
-            holds(task->second.state == State::assigned && task->second.worker == id);
+            bool at_worker =
+                task->second.state == State::assigned || task->second.state == State::gathering;
+            holds(at_worker && task->second.worker == id);
             asked += task->second.asked;
         }
         holds(worker.asked == asked);
@@ -70,22 +75,48 @@ inline void check_invariants(const scheduler::Core &core) {
     std::uint64_t keys = 0;
     for (const auto &[id, task] : core.tasks) {
         holds(ready[id] == (task.state == State::ready ? 1 : 0));
-        holds(assigned[id] == (task.state == State::assigned ? 1 : 0));
-        holds_because(task.wanted || task.users > 0, "a task outlives its use");
+        bool at_worker = task.state == State::assigned || task.state == State::gathering;
+        holds(assigned[id] == (at_worker ? 1 : 0));
+        holds_because(task.wanted || task.users + task.records > 0, "a task outlives its use");
         holds(!task.wanted || task.state != State::ended);
+        holds(!task.kept || task.size > 0);
         holds(task.tries < core.settings.max_tries || task.failed);
         holds(task.failed == core.failures.contains(id));
-        holds(task.state != State::ended || (task.inputs.empty() && task.args.empty()));
-        std::uint32_t missing = 0;
+        holds(task.state == State::ended || (task.size == 0 && task.copies.empty()));
+        bool may_run = task.state != State::ended || task.size > 0;
+        holds(may_run || (task.inputs.empty() && task.args.empty()));
         for (auto input : task.inputs) {
-            users[input]++;
-            auto source = core.tasks.find(input);
-            holds_because(source != core.tasks.end(), "an input is gone before its use");
-            holds_because(!source->second.failed, "a task waits for what has failed");
-            missing += source->second.state != State::ended;
+            (task.state == State::ended ? records : users)[input]++;
+            holds_because(core.tasks.contains(input), "an input is gone before its use");
+        }
+        users[id] += task.kept;
+        std::uint32_t missing = 0;
+        for (auto input : std::set<TaskId>(task.inputs.begin(), task.inputs.end())) {
+            const Task &source = core.tasks.at(input);
+            if (task.state == State::waiting || task.state == State::ready) {
+                holds_because(!source.failed, "a task waits for what has failed");
+                missing += !data::available(source);
+                bool told = std::ranges::find(source.heirs, id) != source.heirs.end();
+                holds_because(told || (source.state == State::ended && source.size == 0),
+                              "a task is not told of its input");
+            }
+            if (task.state != State::gathering || source.size == 0) continue;
+            bool waits = false;
+            for (const auto &copy : source.copies)
+                waits = waits || std::ranges::find_if(copy.users, [&](const Dispatch &run) {
+                                     return run.task == id && run.instance == task.instance;
+                                 }) != copy.users.end();
+            missing += waits;
         }
         holds(task.missing == missing);
-        holds(task.state == State::ended || (task.state == State::waiting) == (missing > 0));
+        if (task.state == State::waiting || task.state == State::gathering) holds(missing > 0);
+        bool lost = task.state == State::ended && task.size > 0 && !data::available(task);
+        holds_because(!lost || task.users == 0 || task.failed, "nobody makes a lost value again");
+        for (const auto &copy : task.copies) {
+            holds_because(core.workers.contains(copy.worker), "a lost worker has a copy");
+            holds(holds_of[copy.worker].insert(id).second);
+            holds(copy.there == copy.users.empty() || !copy.there);
+        }
         needs[task.function]++;
         auto client = core.clients.find(task.client);
         holds_because(client != core.clients.end(), "a task outlives its client");
@@ -100,7 +131,16 @@ inline void check_invariants(const scheduler::Core &core) {
             holds_because(core.functions.contains(function), "a client's function is gone");
     }
     holds(keys == core.tasks.size());
-    for (const auto &[id, task] : core.tasks) holds(task.users == users[id]);
+    for (const auto &[id, task] : core.tasks) {
+        holds(task.users == users[id]);
+        holds(task.records == records[id]);
+    }
+    std::size_t at_nodes = 0;
+    for (const auto &[id, worker] : core.workers) {
+        holds((holds_of[id] == std::set<TaskId>(worker.holds.begin(), worker.holds.end())));
+        at_nodes += core.nodes.at(worker.about.node).contains(id);
+    }
+    holds(at_nodes == core.workers.size());
     for (const auto &[id, function] : core.functions) {
         holds(function.tasks == needs[id]);
         holds(function.orphan == !core.clients.contains(function.client));
@@ -109,6 +149,28 @@ inline void check_invariants(const scheduler::Core &core) {
             holds_because(core.workers.contains(holder), "a lost worker holds a function");
     }
 }
+
+/// A message `graph` in the making; function 1, arguments "aN".
+struct Graph {
+    proto::Graph message;
+
+    explicit Graph(std::uint64_t number = 1) { message.graph = number; }
+    Graph &task(std::uint64_t key, const proto::Column &inputs = {}, bool wanted = false) {
+        auto args = "a" + std::to_string(key);
+        message.f.push_back(1);
+        message.k.push_back(key);
+        message.inputs.push_back(inputs.size());
+        message.in.insert(message.in.end(), inputs.begin(), inputs.end());
+        message.wanted.push_back(wanted);
+        message.len.push_back(args.size());
+        message.payload += args;
+        return *this;
+    }
+    Graph &complete() {
+        message.complete = true;
+        return *this;
+    }
+};
 
 struct Stage {
     scheduler::Core core;
@@ -151,10 +213,13 @@ struct Stage {
         }
         return m;
     }
-    WorkerId worker(std::uint64_t concurrency = 1) {
+    /// On a node of its own unless one is given; its store is /sN, its listener wN.
+    WorkerId worker(std::uint64_t concurrency = 1, const std::string &node = {}) {
         proto::Register about;
         about.task = next_slurm_task++;
-        about.node = "n" + std::to_string(about.task);
+        about.node = node.empty() ? "n" + std::to_string(about.task) : node;
+        about.store = "/s" + std::to_string(about.task);
+        about.address = "w" + std::to_string(about.task);
         about.name = about.node + "." + std::to_string(about.task);
         about.concurrency = concurrency;
         return on_new_worker(reactor(), about);
@@ -172,6 +237,21 @@ struct Stage {
     void done(const fakes::RecordingComm::Run &run, const std::string &value = "v",
               std::uint64_t us = 1'000'000) {
         done(run.worker, run.task, run.instance, value, us);
+    }
+    /// With a value that stays in the worker's store.
+    void stored(const fakes::RecordingComm::Run &run, std::uint64_t size = 1'000'000) {
+        proto::Done report{
+            {run.task.value}, {run.instance.value}, {1'000'000}, {0}, {0}, {}, {size}};
+        must(on_done(reactor(), run.worker, report));
+        check_invariants(core);
+    }
+    void fetched(const fakes::RecordingComm::Fetch &fetch) {
+        on_fetched(reactor(), fetch.worker, fetch.data);
+        check_invariants(core);
+    }
+    void unfetched(const fakes::RecordingComm::Fetch &fetch) {
+        on_unfetched(reactor(), fetch.worker, {fetch.data.value, "connection refused"});
+        check_invariants(core);
     }
     /// All of one worker, in one message.
     void done(const std::vector<fakes::RecordingComm::Run> &runs, std::uint64_t us) {

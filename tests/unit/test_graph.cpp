@@ -5,40 +5,17 @@
 #include "tests/unit/stage.h"
 
 #include <algorithm>
-#include <random>
 
 using namespace dtask;
 using namespace dtask::scheduler;
 using dtask::fakes::RecordingComm;
-using dtask::proto::FailureKind;
 using dtask::test::check_invariants;
 using dtask::test::error_of;
+using dtask::test::Graph;
 using dtask::test::must;
 using dtask::test::Stage;
 
 namespace {
-
-/// A message `graph` in the making; function 1, arguments "aN".
-struct Graph {
-    proto::Graph message;
-
-    explicit Graph(std::uint64_t number = 1) { message.graph = number; }
-    Graph &task(std::uint64_t key, const proto::Column &inputs = {}, bool wanted = false) {
-        auto args = "a" + std::to_string(key);
-        message.f.push_back(1);
-        message.k.push_back(key);
-        message.inputs.push_back(inputs.size());
-        message.in.insert(message.in.end(), inputs.begin(), inputs.end());
-        message.wanted.push_back(wanted);
-        message.len.push_back(args.size());
-        message.payload += args;
-        return *this;
-    }
-    Graph &complete() {
-        message.complete = true;
-        return *this;
-    }
-};
 
 void send(Stage &s, ClientId client, const Graph &graph) {
     must(on_graph(s.reactor(), client, graph.message));
@@ -329,72 +306,6 @@ START_TEST(test_a_long_chain_fails_and_is_cancelled) {
 }
 END_TEST
 
-/// Events at random: whatever comes, the state is sound, and in the end nothing is left.
-START_TEST(test_at_random) {
-    std::mt19937 random(static_cast<unsigned>(_i) + 1);
-    auto below = [&](std::size_t n) { return random() % std::max<std::size_t>(n, 1); };
-    Stage s;
-    s.core.settings.expected = 100;
-    auto client = s.client_with_function();
-    std::vector<RecordingComm::Run> running;
-    std::vector<std::uint64_t> wanted;
-    std::uint64_t last_key = 0, last_graph = 0;
-    for (int step = 0; step < 300; step++) {
-        switch (below(8)) {
-        case 0:
-        case 1: {
-            if (!s.core.clients.at(client).graphs.contains(last_graph)) last_graph++;
-            Graph graph(last_graph);
-            auto first = last_key;
-            for (auto n = below(6); n > 0; n--) {
-                proto::Column inputs;
-                for (auto left = below(4); left > 0; left--) {
-                    auto key = last_key - below(5);
-                    bool known = s.core.clients.at(client).tasks.contains(key) || key > first;
-                    if (known && key <= last_key) inputs.push_back(key);
-                }
-                bool is_wanted = below(3) == 0;
-                graph.task(++last_key, inputs, is_wanted);
-                if (is_wanted) wanted.push_back(last_key);
-            }
-            if (below(2) == 0) graph.complete();
-            send(s, client, graph);
-            break;
-        }
-        case 2: s.worker(1 + below(3)); break;
-        case 3:
-            if (!s.core.workers.empty() && below(3) == 0) {
-                auto id = s.core.workers.begin()->first;
-                s.lost(id);
-                std::erase_if(running, [&](const auto &run) { return run.worker == id; });
-            }
-            break;
-        case 4:
-            if (!wanted.empty())
-                on_cancel(s.reactor(), client, {wanted[below(wanted.size())], below(last_key)});
-            break;
-        default:
-            if (running.empty()) break;
-            auto at = running.begin() + static_cast<std::ptrdiff_t>(below(running.size()));
-            auto run = *at;
-            running.erase(at);
-            switch (below(6)) {
-            case 0: s.raised(run); break;
-            case 1: s.failed(run, FailureKind::crashed); break;
-            default: s.done(run, "v", below(10'000));
-            }
-        }
-        s.dispatch();
-        for (auto &run : s.comm.take_runs()) running.push_back(run);
-        check_invariants(s.core);
-    }
-    on_client_lost(s.reactor(), client);
-    check_invariants(s.core);
-    ck_assert(s.core.tasks.empty() && s.core.functions.empty() && s.core.ready.empty());
-    ck_assert(s.core.failures.empty());
-}
-END_TEST
-
 Suite *suite() {
     auto s = suite_create("graph");
     auto t = tcase_create("graph");
@@ -407,7 +318,6 @@ Suite *suite() {
           test_a_lost_worker_and_a_graph, test_what_closes_the_client_of_a_graph,
           test_a_long_chain_fails_and_is_cancelled})
         tcase_add_test(t, test);
-    tcase_add_loop_test(t, test_at_random, 0, 40);
     suite_add_tcase(s, t);
     return s;
 }

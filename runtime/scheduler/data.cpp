@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/scheduler/data.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/scheduler/life.h"
+
+namespace dtask::scheduler::data {
+
+namespace {
+
+using State = Task::State;
+
+bool is_there(const Copy &copy) { return copy.there; }
+
+void forget_copy(Core &core, TaskId id, WorkerId worker) {
+    if (auto found = core.workers.find(worker); found != core.workers.end())
+        found->second.holds.erase(id);
+}
+
+} // namespace
+
+bool available(const Task &task) {
+    if (task.state != State::ended || task.failed) return false;
+    return task.size == 0 || std::ranges::any_of(task.copies, is_there);
+}
+
+Copy *copy_on(Core &core, Task &task, const std::string &node) {
+    for (auto &copy : task.copies)
+        if (core.workers.at(copy.worker).about.node == node) return &copy;
+    return nullptr;
+}
+
+void add(Core &core, TaskId id, Task &task, WorkerId worker, std::uint64_t size) {
+    task.size = size;
+    task.copies.push_back({worker, true, worker, {}});
+    core.workers.at(worker).holds.insert(id);
+}
+
+bool bring(Reactor r, TaskId id, Task &task, WorkerId worker, Dispatch user) {
+    auto &to = r.core.workers.at(worker);
+    if (Copy *copy = copy_on(r.core, task, to.about.node)) {
+        if (!copy->there) copy->users.push_back(user);
+        return copy->there;
+    }
+    // Each next node takes it from another one, so that no single worker sends to all.
+    std::vector<WorkerId> sources;
+    for (const auto &copy : task.copies)
+        if (copy.there) sources.push_back(copy.worker);
+    auto source = sources.at(task.copies.size() % sources.size());
+    task.copies.push_back({worker, false, source, {user}});
+    to.holds.insert(id);
+    r.comm.fetch(worker, id, task.size, r.core.workers.at(source).about.address);
+    return false;
+}
+
+const std::string &address_of(const Core &core, const Task &task) {
+    auto copy = std::ranges::find_if(task.copies, is_there);
+    return core.workers.at(copy->worker).about.address;
+}
+
+std::string path_on(Core &core, TaskId id, Task &task, WorkerId worker) {
+    Copy *copy = copy_on(core, task, core.workers.at(worker).about.node);
+    return core.workers.at(copy->worker).about.store + '/' + std::to_string(id.value);
+}
+
+void drop(Reactor r, TaskId id, Task &task) {
+    for (const auto &copy : std::exchange(task.copies, {})) {
+        forget_copy(r.core, id, copy.worker);
+        r.comm.free(copy.worker, id);
+    }
+}
+
+void lose(Reactor r, TaskId id, WorkerId worker) {
+    auto found = r.core.tasks.find(id);
+    if (found == r.core.tasks.end()) return;
+    Task &task = found->second;
+    auto copy = std::ranges::find(task.copies, worker, &Copy::worker);
+    if (copy == task.copies.end()) return;
+    auto users = std::move(copy->users);
+    task.copies.erase(copy);
+    forget_copy(r.core, id, worker);
+    bool gone = task.state == State::ended && !available(task);
+    if (gone && task.users > 0) life::run_again(r, id);
+    for (auto user : users)
+        if (Task *waiting = life::gathering(r.core, user)) life::give_back(r, user.task, *waiting);
+}
+
+} // namespace dtask::scheduler::data

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reactor's dispatch: ready tasks to workers with room.
+#include "runtime/scheduler/reactor.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "runtime/scheduler/data.h"
+#include "runtime/scheduler/life.h"
+#include "runtime/scheduler/placement.h"
+
+namespace dtask::scheduler {
+
+namespace {
+
+using State = Task::State;
+
+void send_function(Reactor r, WorkerId worker, FunctionId id, Function &function) {
+    if (function.holders.insert(worker).second)
+        r.comm.function(worker, id, function.name, function.pickled);
+}
+
+// To a worker with room, whose place in `idle_order` is the caller's to change.
+void assign(Reactor r, TaskId id, Task &task, WorkerId worker_id, Worker &worker) {
+    life::leave_ready(r.core, id, task);
+    task.worker = worker_id;
+    task.instance.value++;
+    task.state = State::gathering;
+    worker.assigned.push_back(id);
+    std::set<TaskId> asked;
+    for (auto input : task.inputs) {
+        Task &source = r.core.tasks.at(input);
+        if (source.size == 0 || !asked.insert(input).second) continue;
+        if (!data::bring(r, input, source, worker_id, {id, task.instance})) task.missing++;
+    }
+    if (task.missing == 0) send_run(r, id, task);
+}
+
+// Gives the worker up to `share` tasks, as long as the next one could as well
+// run elsewhere; false where it has no room for it.
+bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
+    bool fed = false;
+    std::uint64_t left = 0;
+    TaskId id;
+    for (Task *task; (task = life::next_ready(r.core, id)) != nullptr; left--) {
+        if (fed && placement::has_stored_inputs(r.core, *task)) return true;
+        Function &function = r.core.functions.at(task->function);
+        auto depth = placement::depth(worker, function);
+        if (worker.assigned.size() >= depth) return fed;
+        if (!fed)
+            left = placement::share(depth - worker.assigned.size(), r.core.ready_count,
+                                    r.core.idle_order.size() + 1);
+        if (left == 0) return true;
+        assign(r, id, *task, worker_id, worker);
+        fed = true;
+    }
+    return fed;
+}
+
+// A worker that could run more and nothing ready: ask the fullest one for half
+// of what it has not begun. It says which it gives back; the rest it finishes
+// itself.
+void rebalance(Reactor r) {
+    if (r.core.idle_order.empty() || r.core.ready_count > 0 || r.core.answering > 0) return;
+    const auto &[load, idle] = *r.core.idle_order.begin();
+    if (load >= r.core.workers.at(idle).about.concurrency) return;
+    auto donor = placement::donor(r.core);
+    if (!donor) return;
+    Worker &worker = r.core.workers.at(*donor);
+    std::uint64_t wanted = (placement::surplus(worker) + 1) / 2;
+    for (auto it = worker.assigned.rbegin(); it != worker.assigned.rend() && wanted > 0; ++it) {
+        Task &task = r.core.tasks.at(*it);
+        // One that was given back once came here for its inputs.
+        if (task.asked || task.stays || task.state != State::assigned) continue;
+        task.asked = true;
+        worker.asked++;
+        wanted--;
+        r.comm.retract(*donor, *it, task.instance);
+        if (!std::exchange(worker.answering, true)) r.core.answering++;
+    }
+}
+
+// No worker is left and none will come: whoever waits would wait for ever.
+void give_up_if_none_is_left(Reactor r) {
+    const auto &unfit = r.core.unfit;
+    bool none =
+        r.core.workers.empty() && !unfit.empty() && unfit.size() >= r.core.settings.expected;
+    if (!none) return;
+    std::vector<TaskId> all;
+    for (const auto &[id, task] : r.core.tasks) all.push_back(id);
+    std::ranges::sort(all); // what others wait for fails first, and they with it
+    for (auto id : all) {
+        auto found = r.core.tasks.find(id);
+        if (found == r.core.tasks.end() || found->second.state == State::ended) continue;
+        proto::Failure failure;
+        failure.kind = proto::FailureKind::lost;
+        failure.message = "no worker is left; the first to go: " + unfit.begin()->second.message;
+        life::fail(r, id, found->second, std::move(failure));
+    }
+}
+
+} // namespace
+
+void send_run(Reactor r, TaskId id, Task &task) {
+    task.state = State::assigned;
+    send_function(r, task.worker, task.function, r.core.functions.at(task.function));
+    std::vector<Input> inputs;
+    inputs.reserve(task.inputs.size());
+    for (auto input : task.inputs) {
+        Task &source = r.core.tasks.at(input);
+        if (source.size == 0)
+            inputs.push_back({source.value, false});
+        else
+            inputs.push_back({data::path_on(r.core, input, source, task.worker), true});
+    }
+    r.comm.run(task.worker, task.function, id, task.instance, inputs, task.args);
+}
+
+void dispatch(Reactor r) {
+    give_up_if_none_is_left(r);
+    // Least loaded first; one that has no room for the next task waits outside
+    // until the pass is over.
+    std::vector<WorkerId> full;
+    TaskId next;
+    while (r.core.ready_count > 0 && !r.core.idle_order.empty()) {
+        WorkerId id = r.core.idle_order.begin()->second;
+        if (Task *task = life::next_ready(r.core, next);
+            placement::has_stored_inputs(r.core, *task)) {
+            auto nearest = placement::nearest(r.core, *task);
+            if (!nearest) break;
+            Worker &there = r.core.workers.at(*nearest);
+            life::LoadChange change(r.core, *nearest, there);
+            assign(r, next, *task, *nearest, there);
+            continue;
+        }
+        Worker &worker = r.core.workers.at(id);
+        life::leave_idle_order(r.core, id, worker);
+        if (feed(r, id, worker))
+            life::enter_idle_order(r.core, id, worker);
+        else
+            full.push_back(id);
+    }
+    for (auto id : full) life::enter_idle_order(r.core, id, r.core.workers.at(id));
+    rebalance(r);
+}
+
+} // namespace dtask::scheduler

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reactor's events that come from workers.
+#include "runtime/scheduler/reactor.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "lib/base/strings.h"
+#include "lib/proto/frame.h"
+#include "runtime/scheduler/data.h"
+#include "runtime/scheduler/life.h"
+
+namespace dtask::scheduler {
+
+namespace {
+
+using State = Task::State;
+
+// The task if the worker has it, assigned or gathering, else null.
+Task *held_by(Core &core, WorkerId worker, TaskId id) {
+    auto found = core.tasks.find(id);
+    if (found == core.tasks.end()) return nullptr;
+    Task &task = found->second;
+    bool held = task.state == State::assigned || task.state == State::gathering;
+    return held && task.worker == worker ? &task : nullptr;
+}
+
+// The assigned task that a report speaks of, or null where the report is stale.
+Task *reported(Core &core, WorkerId worker, TaskId id, InstanceId instance) {
+    Task *task = held_by(core, worker, id);
+    return task && task->instance == instance ? task : nullptr;
+}
+
+void learn_run_time(Core &core, FunctionId id, std::uint64_t us) {
+    auto found = core.functions.find(id);
+    if (found == core.functions.end()) return;
+    auto &mean = found->second.mean_us;
+    constexpr double weight = 0.125;
+    double sample = static_cast<double>(us);
+    mean = mean < 0 ? sample : mean + weight * (sample - mean);
+}
+
+} // namespace
+
+WorkerId on_new_worker(Reactor r, proto::Register about) {
+    WorkerId id{++r.core.last_id};
+    auto &worker = r.core.workers[id];
+    r.core.unfit.erase(about.task);
+    r.core.seen.insert(about.task);
+    worker.about = std::move(about);
+    r.core.nodes[worker.about.node].insert(id);
+    worker.heard_us = r.clock.now_us();
+    life::enter_idle_order(r.core, id, worker);
+    r.comm.workers_changed(worker_count(r.core));
+    return id;
+}
+
+void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
+    auto found = r.core.workers.find(id);
+    if (found == r.core.workers.end()) return;
+    Worker worker = std::move(found->second);
+    // Its key there is the load before the move.
+    if (worker.in_idle_order) r.core.idle_order.erase({worker.assigned.size(), id});
+    r.core.workers.erase(found);
+    if (worker.answering) r.core.answering--;
+    for (auto &[number, function] : r.core.functions) function.holders.erase(id);
+    auto node = r.core.nodes.find(worker.about.node);
+    node->second.erase(id);
+    if (node->second.empty()) r.core.nodes.erase(node);
+    for (auto data_id : worker.holds) data::lose(r, data_id, id);
+
+    // It runs in the order of dispatch: only the first ones can have begun.
+    std::uint64_t begun = worker.about.concurrency;
+    std::vector<TaskId> rest;
+    for (auto task_id : worker.assigned) {
+        if (begun == 0) {
+            rest.push_back(task_id);
+            continue;
+        }
+        begun--;
+        Task *task = held_by(r.core, id, task_id);
+        if (!task) continue; // nobody wants it since one before it failed
+        proto::Failure failure;
+        failure.kind = proto::FailureKind::lost;
+        failure.worker = worker.about.name;
+        failure.node = worker.about.node;
+        failure.message = "worker " + worker.about.name + " on " + worker.about.node +
+                          " was lost: " + std::string(why);
+        life::retry_or_fail(r, task_id, *task, std::move(failure));
+    }
+    for (auto task_id : rest)
+        if (Task *task = held_by(r.core, id, task_id)) life::give_back(r, task_id, *task);
+    r.comm.workers_changed(worker_count(r.core));
+}
+
+void on_unfit(Reactor r, proto::Unfit unfit) {
+    r.core.seen.insert(unfit.task);
+    r.core.unfit.insert_or_assign(unfit.task, std::move(unfit));
+    r.comm.workers_changed(worker_count(r.core));
+}
+
+Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
+    auto values = proto::slices(done.payload, done.len);
+    if (!values) return fail_from(std::move(values));
+    auto &worker = r.core.workers.at(id);
+    worker.heard_us = r.clock.now_us();
+    for (std::size_t n = 0; n < done.k.size(); n++) {
+        TaskId task_id{done.k[n]};
+        Task *task = reported(r.core, id, task_id, InstanceId{done.i[n]});
+        if (!task) continue;
+        life::take_back(r.core, task_id, *task);
+        worker.done++;
+        learn_run_time(r.core, task->function, done.us[n]);
+        if (done.raised[n] && task->retries > 0) {
+            task->retries--;
+            life::give_back(r, task_id, *task);
+            continue;
+        }
+        if (done.raised[n]) {
+            proto::Failure failure;
+            failure.kind = proto::FailureKind::raised;
+            failure.worker = worker.about.name;
+            failure.node = worker.about.node;
+            failure.payload = (*values)[n];
+            life::fail(r, task_id, *task, std::move(failure));
+            continue;
+        }
+        if (!done.stored.empty() && done.stored[n] > 0)
+            life::finish_stored(r, task_id, *task, done.stored[n]);
+        else
+            life::finish(r, task_id, *task, (*values)[n]);
+    }
+    return {};
+}
+
+Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
+    auto &worker = r.core.workers.at(id);
+    worker.heard_us = r.clock.now_us();
+    TaskId task_id{failure.k};
+    Task *task = reported(r.core, id, task_id, InstanceId{failure.i});
+    if (!task) return {};
+    life::take_back(r.core, task_id, *task);
+    failure.worker = worker.about.name;
+    failure.node = worker.about.node;
+    failure.message = life::name_of(r.core, *task) + ": " + failure.message;
+    if (failure.kind == proto::FailureKind::missing) failure.kind = proto::FailureKind::lost;
+    if (failure.kind == proto::FailureKind::crashed || failure.kind == proto::FailureKind::lost) {
+        life::retry_or_fail(r, task_id, *task, std::move(failure));
+    } else if (task->retries > 0 && failure.kind == proto::FailureKind::memory) {
+        task->retries--;
+        life::give_back(r, task_id, *task);
+    } else {
+        task->tries++;
+        life::fail(r, task_id, *task, std::move(failure));
+    }
+    return {};
+}
+
+void on_retracted(Reactor r, WorkerId id, const proto::Refs &refs) {
+    auto &worker = r.core.workers.at(id);
+    if (std::exchange(worker.answering, false)) r.core.answering--;
+    for (std::size_t n = 0; n < refs.k.size(); n++) {
+        TaskId task_id{refs.k[n]};
+        Task *task = reported(r.core, id, task_id, InstanceId{refs.i[n]});
+        if (!task) continue;
+        task->stays = true;
+        life::give_back(r, task_id, *task);
+    }
+    // The others that it was asked for have begun: they are not asked for again.
+}
+
+void on_fetched(Reactor r, WorkerId id, TaskId data_id) {
+    r.core.workers.at(id).heard_us = r.clock.now_us();
+    auto found = r.core.tasks.find(data_id);
+    std::vector<Copy> none;
+    auto &copies = found == r.core.tasks.end() ? none : found->second.copies;
+    auto copy = std::ranges::find(copies, id, &Copy::worker);
+    if (copy == copies.end()) return; // it was freed meanwhile
+    copy->there = true;
+    for (auto user : std::exchange(copy->users, {})) {
+        Task *task = life::gathering(r.core, user);
+        if (task && --task->missing == 0) send_run(r, user.task, *task);
+    }
+}
+
+// The copy at `source` cannot be had. The last one of them is made anew, but
+// not for ever.
+void lose_source(Reactor r, TaskId id, Task &task, WorkerId source, const std::string &why) {
+    auto copy = std::ranges::find(task.copies, source, &Copy::worker);
+    if (copy == task.copies.end() || !copy->there) return; // known
+    r.comm.free(source, id);
+    bool last = std::ranges::count(task.copies, true, &Copy::there) == 1;
+    if (!last || ++task.tries < r.core.settings.max_tries) return data::lose(r, id, source);
+    proto::Failure failure;
+    failure.kind = proto::FailureKind::lost;
+    failure.message = "the value of " + life::name_of(r.core, task) + " was lost: " + why;
+    life::fail_lost(r, id, task, std::move(failure));
+}
+
+void on_unfetched(Reactor r, WorkerId id, const proto::Unfetched &unfetched) {
+    r.core.workers.at(id).heard_us = r.clock.now_us();
+    TaskId data_id{unfetched.data};
+    auto found = r.core.tasks.find(data_id);
+    if (found == r.core.tasks.end()) return;
+    Task &task = found->second;
+    auto copy = std::ranges::find(task.copies, id, &Copy::worker);
+    if (copy == task.copies.end() || copy->there) return;
+    auto source = copy->source;
+    data::lose(r, data_id, id);
+    lose_source(r, data_id, task, source,
+                "worker " + r.core.workers.at(id).about.name +
+                    " could not copy it: " + unfetched.message);
+}
+
+void on_stat(Reactor r, WorkerId id, std::uint64_t memory) {
+    auto &worker = r.core.workers.at(id);
+    worker.memory = memory;
+    worker.heard_us = r.clock.now_us();
+}
+
+void on_tick(Reactor r) {
+    std::vector<WorkerId> silent;
+    auto limit = r.core.settings.worker_silence_us;
+    for (const auto &[id, worker] : r.core.workers)
+        if (r.clock.now_us() - worker.heard_us > limit) silent.push_back(id);
+    for (auto id : silent) {
+        r.comm.drop_worker(id);
+        on_worker_lost(r, id,
+                       "nothing was heard of it for " + std::to_string(limit / 1'000'000) + " s");
+    }
+}
+
+} // namespace dtask::scheduler

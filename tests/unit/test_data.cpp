@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Large values: where they are, who gets them, and what becomes of them when
+// they are lost. After every event all invariants of core.h are checked (stage.h).
+#include "tests/unit/stage.h"
+
+#include <algorithm>
+#include <random>
+
+using namespace dtask;
+using namespace dtask::scheduler;
+using dtask::fakes::RecordingComm;
+using dtask::proto::FailureKind;
+using dtask::test::check_invariants;
+using dtask::test::Graph;
+using dtask::test::must;
+using dtask::test::Stage;
+
+namespace {
+
+void send(Stage &s, ClientId client, const Graph &graph) {
+    must(on_graph(s.reactor(), client, graph.message));
+    check_invariants(s.core);
+}
+
+RecordingComm::Run one_run(Stage &s) {
+    s.dispatch();
+    auto runs = s.comm.take_runs();
+    ck_assert_uint_eq(runs.size(), 1);
+    return runs[0];
+}
+
+void over(Stage &s) {
+    s.comm.take_functions();
+    s.comm.take_counts();
+    ck_assert(s.core.tasks.empty());
+    for (const auto &[id, worker] : s.core.workers) ck_assert(worker.holds.empty());
+    s.over();
+}
+
+std::string path(TaskId data, const char *store) {
+    return std::string("@") + store + "/" + std::to_string(data.value);
+}
+
+// All on one node: the path is handed on, nothing travels.
+START_TEST(test_one_node_reads_one_copy) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker(1, "a");
+    s.worker(1, "a");
+    send(s, client, Graph().task(1).task(2, {1}, true).task(3, {1, 1}, true).complete());
+    auto source = one_run(s);
+    s.stored(source);
+    s.dispatch();
+    auto runs = s.comm.take_runs();
+    ck_assert_uint_eq(runs.size(), 2);
+    ck_assert(runs[0].worker != runs[1].worker);
+    auto at = path(source.task, source.worker == runs[0].worker ? "/s0" : "/s1");
+    at = path(source.task, s.core.workers.at(source.worker).about.store.c_str());
+    ck_assert(runs[0].inputs == std::vector<std::string>{at});
+    ck_assert((runs[1].inputs == std::vector<std::string>{at, at}));
+    s.done(runs[0]);
+    ck_assert(s.comm.take_frees().empty());
+    s.done(runs[1]);
+    auto frees = s.comm.take_frees();
+    ck_assert_uint_eq(frees.size(), 1);
+    ck_assert(frees[0].first == source.worker && frees[0].second == source.task);
+    s.comm.take_results();
+    over(s);
+}
+END_TEST
+
+// One transfer to the other node, however many tasks wait for it there.
+START_TEST(test_a_value_travels_once_to_a_node) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker(1, "a");
+    send(
+        s, client,
+        Graph().task(1).task(2, {1}).task(3, {1}).task(4, {1}).task(5, {2, 3, 4}, true).complete());
+    auto source = one_run(s);
+    s.stored(source, 100); // small: it is quicker to copy than to wait
+    s.worker(1, "b");
+    s.worker(1, "b");
+    s.dispatch();
+    auto here = s.comm.take_runs();
+    ck_assert_uint_eq(here.size(), 1);
+    ck_assert(here[0].worker == source.worker);
+    auto fetches = s.comm.take_fetches();
+    ck_assert_uint_eq(fetches.size(), 1);
+    ck_assert(fetches[0].data == source.task);
+    ck_text_eq(fetches[0].from, "w0");
+    s.fetched(fetches[0]);
+    auto there = s.comm.take_runs();
+    ck_assert_uint_eq(there.size(), 2);
+    auto at = path(source.task, s.core.workers.at(fetches[0].worker).about.store.c_str());
+    for (const auto &run : there) ck_assert(run.inputs == std::vector<std::string>{at});
+    s.done(here[0]);
+    for (const auto &run : there) s.done(run);
+    ck_assert_uint_eq(s.comm.take_frees().size(), 2); // both copies
+    s.done(one_run(s));
+    s.comm.take_results();
+    over(s);
+}
+END_TEST
+
+START_TEST(test_tasks_run_where_their_data_are) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto first = s.worker(), second = s.worker();
+    send(s, client, Graph().task(1).task(2).task(3, {1}, true).task(4, {2}, true).complete());
+    s.dispatch();
+    auto runs = s.comm.take_runs();
+    ck_assert_uint_eq(runs.size(), 2);
+    for (const auto &run : runs) s.stored(run, 1'000'000'000);
+    s.dispatch();
+    auto next = s.comm.take_runs();
+    ck_assert_uint_eq(next.size(), 2);
+    ck_assert(s.comm.take_fetches().empty());
+    for (const auto &run : next) {
+        auto source = run.worker == first ? "/s0" : "/s1";
+        ck_assert(run.worker == first || run.worker == second);
+        ck_assert(run.inputs.at(0).starts_with(std::string("@") + source));
+        s.done(run);
+    }
+    s.comm.take_frees();
+    s.comm.take_results();
+    over(s);
+}
+END_TEST
+
+START_TEST(test_a_client_keeps_and_releases) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker();
+    s.submit(client, 7, 1);
+    auto run = one_run(s);
+    s.stored(run);
+    auto stored = s.comm.take_stored();
+    ck_assert_uint_eq(stored.size(), 1);
+    ck_assert_uint_eq(stored[0].key, 7);
+    ck_assert(stored[0].data == run.task && stored[0].client == client);
+    ck_text_eq(stored[0].at, "w0");
+    // It may be an input of what comes later.
+    send(s, client, Graph().task(8, {7}, true).complete());
+    on_release(s.reactor(), client, {7, 7, 9});
+    check_invariants(s.core);
+    ck_assert(s.comm.take_frees().empty());
+    s.done(one_run(s));
+    ck_assert_uint_eq(s.comm.take_frees().size(), 1);
+    s.comm.take_results();
+    over(s);
+}
+END_TEST
+
+// The worker that made it is lost: it is made again, from inputs that are made again.
+START_TEST(test_lineage) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto first = s.worker();
+    send(s, client, Graph().task(1).task(2, {1}).task(3, {2}, true).complete());
+    s.stored(one_run(s));
+    s.stored(one_run(s));
+    ck_assert_uint_eq(s.comm.take_frees().size(), 1); // 1, but its record stays
+    auto third = one_run(s);
+    ck_text_eq(third.args, "a3");
+    s.lost(first);
+    s.worker();
+    auto again = one_run(s);
+    ck_text_eq(again.args, "a1");
+    s.stored(again);
+    again = one_run(s);
+    ck_text_eq(again.args, "a2");
+    s.stored(again);
+    again = one_run(s);
+    ck_text_eq(again.args, "a3");
+    s.done(again, "three");
+    ck_text_eq(s.comm.take_results().at(0).value, "three");
+    s.comm.take_frees();
+    over(s);
+}
+END_TEST
+
+// What was kept by the client is told again.
+START_TEST(test_a_kept_value_is_lost) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto first = s.worker();
+    s.submit(client, 7, 1);
+    s.stored(one_run(s));
+    s.comm.take_stored();
+    s.lost(first);
+    s.worker();
+    on_lost_value(s.reactor(), client, {7, "w0"}); // it is known
+    check_invariants(s.core);
+    s.stored(one_run(s));
+    auto stored = s.comm.take_stored();
+    ck_assert_uint_eq(stored.size(), 1);
+    ck_text_eq(stored[0].at, "w1");
+    on_release(s.reactor(), client, {7});
+    s.comm.take_frees();
+    over(s);
+}
+END_TEST
+
+START_TEST(test_a_client_cannot_have_it) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker();
+    s.submit(client, 7, 1);
+    s.stored(one_run(s));
+    for (int tries = 1; tries < 3; tries++) {
+        s.comm.take_stored();
+        on_lost_value(s.reactor(), client, {7, "w0"});
+        check_invariants(s.core);
+        ck_assert_uint_eq(s.comm.take_frees().size(), 1);
+        s.stored(one_run(s));
+    }
+    on_lost_value(s.reactor(), client, {7, "elsewhere"}); // it was told a better place since
+    check_invariants(s.core);
+    ck_assert_uint_eq(s.comm.take_stored().size(), 2);
+    on_lost_value(s.reactor(), client, {7, "w0"});
+    check_invariants(s.core);
+    auto failures = s.comm.take_failures();
+    ck_assert_uint_eq(failures.size(), 1);
+    ck_assert(failures[0].failure.kind == FailureKind::lost);
+    ck_contains(failures[0].failure.message, "its client could not fetch it from w0");
+    s.comm.take_frees();
+    over(s);
+}
+END_TEST
+
+START_TEST(test_a_transfer_that_fails) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto first = s.worker(1, "a");
+    send(s, client, Graph().task(1).task(2, {1}).task(3, {1}).task(4, {2, 3}, true).complete());
+    auto source = one_run(s);
+    s.stored(source, 100);
+    s.worker(1, "b");
+    s.dispatch();
+    auto here = s.comm.take_runs().at(0);
+    auto fetches = s.comm.take_fetches();
+    ck_assert_uint_eq(fetches.size(), 1);
+    s.unfetched(fetches[0]); // its source counts as lost, and it is made again
+    auto frees = s.comm.take_frees();
+    ck_assert_uint_eq(frees.size(), 1);
+    ck_assert(frees[0].first == first);
+    s.done(here); // it had opened the file
+    auto again = one_run(s);
+    ck_text_eq(again.args, "a1");
+    s.stored(again, 100);
+    s.dispatch();
+    for (const auto &fetch : s.comm.take_fetches()) s.fetched(fetch);
+    for (int left = 2; left > 0; left--) {
+        s.dispatch();
+        for (const auto &run : s.comm.take_runs()) s.done(run);
+    }
+    ck_assert_uint_eq(s.comm.take_results().size(), 1);
+    s.comm.take_frees();
+    over(s);
+}
+END_TEST
+
+START_TEST(test_an_input_that_is_missing) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker();
+    send(s, client, Graph().task(1).task(2, {1}, true).complete());
+    s.stored(one_run(s));
+    for (int tries = 3; tries > 0; tries--)
+        s.failed(one_run(s), FailureKind::missing, "no such file");
+    auto failures = s.comm.take_failures();
+    ck_assert_uint_eq(failures.size(), 1);
+    ck_assert(failures[0].failure.kind == FailureKind::lost);
+    ck_contains(failures[0].failure.message, "no such file");
+    s.comm.take_frees();
+    over(s);
+}
+END_TEST
+
+/// Events at random: whatever comes, the state is sound, and in the end nothing is left.
+START_TEST(test_at_random) {
+    std::mt19937 random(static_cast<unsigned>(_i) + 1);
+    auto below = [&](std::size_t n) { return random() % std::max<std::size_t>(n, 1); };
+    Stage s;
+    s.core.settings.expected = 100;
+    auto client = s.client_with_function();
+    std::vector<RecordingComm::Run> running;
+    std::vector<RecordingComm::Fetch> fetching;
+    std::vector<std::uint64_t> wanted;
+    const char *nodes[]{"a", "b", "c"};
+    std::uint64_t last_key = 0, last_graph = 0;
+    for (int step = 0; step < 300; step++) {
+        switch (below(12)) {
+        case 0:
+        case 1: {
+            if (!s.core.clients.at(client).graphs.contains(last_graph)) last_graph++;
+            Graph graph(last_graph);
+            auto first = last_key;
+            for (auto n = below(6); n > 0; n--) {
+                proto::Column inputs;
+                for (auto left = below(4); left > 0; left--) {
+                    auto key = last_key - below(5);
+                    bool known = s.core.clients.at(client).tasks.contains(key) || key > first;
+                    if (known && key <= last_key) inputs.push_back(key);
+                }
+                bool is_wanted = below(3) == 0;
+                graph.task(++last_key, inputs, is_wanted);
+                if (is_wanted) wanted.push_back(last_key);
+            }
+            if (below(2) == 0) graph.complete();
+            send(s, client, graph);
+            break;
+        }
+        case 2: s.worker(1 + below(3), nodes[below(3)]); break;
+        case 3:
+            if (!s.core.workers.empty() && below(3) == 0) {
+                auto id = s.core.workers.begin()->first;
+                s.lost(id);
+                std::erase_if(running, [&](const auto &run) { return run.worker == id; });
+                std::erase_if(fetching, [&](const auto &fetch) { return fetch.worker == id; });
+            }
+            break;
+        case 4:
+            if (!wanted.empty())
+                on_cancel(s.reactor(), client, {wanted[below(wanted.size())], below(last_key)});
+            break;
+        case 5:
+        case 6:
+        case 7: {
+            if (fetching.empty()) break;
+            auto fetch = fetching.back();
+            fetching.pop_back();
+            below(4) == 0 ? s.unfetched(fetch) : s.fetched(fetch);
+            break;
+        }
+        case 8:
+            on_release(s.reactor(), client, {below(last_key), below(last_key)});
+            on_lost_value(s.reactor(), client, {below(last_key), "w" + std::to_string(below(9))});
+            break;
+        default:
+            if (running.empty()) break;
+            auto at = running.begin() + static_cast<std::ptrdiff_t>(below(running.size()));
+            auto run = *at;
+            running.erase(at);
+            switch (below(9)) {
+            case 0: s.raised(run); break;
+            case 1: s.failed(run, FailureKind::crashed); break;
+            case 2: s.failed(run, FailureKind::missing); break;
+            case 3:
+            case 4:
+            case 5: s.stored(run, 1 + below(2'000'000)); break;
+            default: s.done(run, "v", below(10'000));
+            }
+        }
+        s.dispatch();
+        for (auto &run : s.comm.take_runs()) running.push_back(run);
+        for (auto &fetch : s.comm.take_fetches()) fetching.push_back(fetch);
+        check_invariants(s.core);
+    }
+    on_client_lost(s.reactor(), client);
+    check_invariants(s.core);
+    ck_assert(s.core.tasks.empty() && s.core.functions.empty() && s.core.ready.empty());
+    ck_assert(s.core.failures.empty());
+    for (const auto &[id, worker] : s.core.workers) ck_assert(worker.holds.empty());
+}
+END_TEST
+
+Suite *suite() {
+    auto s = suite_create("data");
+    auto t = tcase_create("data");
+    tcase_set_timeout(t, 60);
+    for (auto test : {test_one_node_reads_one_copy, test_a_value_travels_once_to_a_node,
+                      test_tasks_run_where_their_data_are, test_a_client_keeps_and_releases,
+                      test_lineage, test_a_kept_value_is_lost, test_a_client_cannot_have_it,
+                      test_a_transfer_that_fails, test_an_input_that_is_missing})
+        tcase_add_test(t, test);
+    tcase_add_loop_test(t, test_at_random, 0, 200);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+} // namespace
+
+int main() { return test::run(suite()); }
