@@ -81,16 +81,24 @@ void Stream::write(std::string_view data) {
     if (output_.empty()) flush_.set(0);
     if (output_.empty() || output_.back().size() + data.size() > chunk_size) output_.emplace_back();
     output_.back() += data;
+    pending_ += data.size();
 }
 
 void Stream::write(std::string data) {
     if (data.size() < chunk_size) return write(std::string_view(data));
     if (closed_ || write_error_) return;
     if (output_.empty()) flush_.set(0);
+    pending_ += data.size();
     output_.push_back(std::move(data));
 }
 
 void Stream::on_writable() {
+    std::size_t before = pending_;
+    flush();
+    if (pending_ < before && !closed_ && !write_error_ && callbacks_.on_sent) callbacks_.on_sent();
+}
+
+void Stream::flush() {
     while (!output_.empty() && !closed_) {
         std::array<iovec, chunks_at_once> parts;
         std::size_t count = 0;
@@ -110,8 +118,10 @@ void Stream::on_writable() {
         if (n < 0) {
             write_error_ = errno;
             output_.clear();
+            pending_ = 0;
             break;
         }
+        pending_ -= static_cast<std::size_t>(n);
         for (sent_ += static_cast<std::size_t>(n);
              !output_.empty() && sent_ >= output_.front().size(); output_.pop_front())
             sent_ -= output_.front().size();

@@ -28,6 +28,8 @@ public:
         std::function<void()> on_data; ///< more bytes in the input than before
         /// The peer is gone; `why` is empty for an orderly end of file.
         std::function<void(const std::string &why)> on_closed;
+        /// Some of the output has left: pending() is less than it was.
+        std::function<void()> on_sent = {};
     };
 
     /// Takes a connected socket, or one that is still connecting: what is written
@@ -49,6 +51,10 @@ public:
     /// As write(), without a copy where the data are large.
     void write(std::string data);
 
+    /// Bytes that were written and that the kernel does not have yet. Whoever sends
+    /// much waits with more of it for on_sent.
+    std::size_t pending() const { return pending_; }
+
     /// Reads what has arrived already, at once.
     void pull() { on_readable(); }
 
@@ -61,6 +67,7 @@ public:
 private:
     void on_readable();
     void on_writable();
+    void flush();
     void fail(int error);
 
     Fd fd_;
@@ -71,6 +78,7 @@ private:
     std::size_t begin_ = 0, end_ = 0;
     std::deque<std::string> output_;
     std::size_t sent_ = 0; ///< of the first chunk
+    std::size_t pending_ = 0;
     Readable readable_;
     Writable writable_;
     Timer flush_;

@@ -11,7 +11,8 @@ Link::Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role 
       deadline_(loop, [this] { end("no proof within 10 s"); }),
       stream_(loop, std::move(fd),
               {.on_data = [this] { on_data(); },
-               .on_closed = [this](const std::string &why) { end(why); }}) {
+               .on_closed = [this](const std::string &why) { end(why); },
+               .on_sent = callbacks_.on_sent}) {
     deadline_.set(deadline_ms);
 }
 

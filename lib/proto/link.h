@@ -29,6 +29,8 @@ public:
         std::function<void(Frame frame)> on_frame;
         /// `proven` is false where the peer failed or left before its proof.
         std::function<void(bool proven, const std::string &why)> on_closed;
+        /// Some of what was sent has left: pending() is less than it was.
+        std::function<void()> on_sent = {};
     };
 
     static constexpr std::int64_t proof_deadline_ms = 10'000; ///< given less only by tests
@@ -43,6 +45,8 @@ public:
 
     /// Queues a frame; dropped where the link is not open.
     void send(Frame frame);
+    /// Bytes of frames that the kernel does not have yet.
+    std::size_t pending() const { return stream_.pending(); }
     bool open() const { return state_ == State::open; }
     std::string local_host() const { return stream_.local_host(); }
     /// Nothing is called back any more.

@@ -46,7 +46,7 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, const model::LaunchSpe
 Worker::~Worker() = default;
 
 Result<int> Worker::run() {
-    auto door = worker::Door::open(loop_, token_, door_host_, [this] { return about_; });
+    auto door = worker::Door::open(loop_, token_, door_host_, {[this] { return about_; }});
     if (!door) return fail_from(std::move(door));
     door_ = std::move(*door);
     if (memory_.limit() > 0 && memory_.limit() < little_memory)

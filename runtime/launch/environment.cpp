@@ -71,11 +71,13 @@ Env service_environment(const Env &task, const model::LaunchSpec &spec, const st
 }
 
 Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
-                       const std::string &client_path, const std::string &scratch,
+                       const std::string &client_path, const WorkerPlace &place,
                        const std::string &python_dir) {
     Env env = service_environment(task, spec, python, python_dir);
     if (!client_path.empty()) env.set("DTASK_CLIENT_PATH", client_path);
-    if (!scratch.empty()) env.set("DTASK_SCRATCH", scratch);
+    if (!place.scratch.empty()) env.set("DTASK_SCRATCH", place.scratch);
+    env.unset(store_variable); // of a step around this one
+    if (!place.store.empty()) env.set(store_variable, place.store);
     auto threads = std::to_string(std::max(1u, spec.worker_cpus / spec.options.concurrency));
     for (auto name :
          {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"})

@@ -26,9 +26,14 @@ Env client_environment(const Env &task, const model::LaunchSpec &spec, const Clu
 /// For the scheduler, and for what it starts in the dask engine.
 Env service_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
                         const std::string &python_dir);
-/// For the worker and its executors; `scratch` may be empty.
+/// Directories of a worker; empty where there is none.
+struct WorkerPlace {
+    std::string scratch, store;
+};
+
+/// For the worker and its executors.
 Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std::string &python,
-                       const std::string &client_path, const std::string &scratch,
+                       const std::string &client_path, const WorkerPlace &place,
                        const std::string &python_dir);
 
 /// Files with a task's TLS credentials, for Dask.

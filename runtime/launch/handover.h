@@ -18,6 +18,8 @@ namespace dtask::launch {
 constexpr std::string_view handover_variable = "DTASK_HANDOVER";
 /// Set for a worker that was started again: the how-manieth time.
 constexpr std::string_view restart_variable = "DTASK_RESTART";
+/// The directory for the values that a worker keeps; executors see it too.
+constexpr std::string_view store_variable = "DTASK_STORE";
 
 /// Tells the scheduler that its launcher has died, so that it can tell the
 /// others and clear up. One that nobody sends for another reason.

@@ -65,7 +65,7 @@ int Launcher::run() {
     kill_descendants();
     if (role_.scheduler)
         client::remove_connection_file(client::connection_file_path(spec_), token_);
-    scratch_ = Scratch();
+    directories_ = Directories();
     return code_;
 }
 
@@ -74,11 +74,11 @@ Result<void> Launcher::begin() {
     bool dask = spec_.options.engine == model::Engine::dask;
     Result<void> ready;
     if (role_.worker || dask) {
-        auto scratch = make_scratch();
-        if (scratch)
-            scratch_ = std::move(*scratch);
+        auto made = Directories::make(spec_, env_);
+        if (made)
+            directories_ = std::move(*made);
         else
-            ready = fail_from(std::move(scratch));
+            ready = fail_from(std::move(made));
         if (ready && dask) ready = prepare_dask();
     }
     // Looked at here, so that one task tells it, and not each worker for itself.
@@ -118,7 +118,7 @@ Result<pid_t> Launcher::start_service(const char *what, const Env &env,
 void Launcher::start_scheduler() {
     auto env =
         service_environment(env_, spec_, executor_python(env_, command_, arguments_), python_dir_);
-    if (!scratch_.path().empty()) env.set("DTASK_SCRATCH", scratch_.path());
+    if (!directories_.scratch().empty()) env.set("DTASK_SCRATCH", directories_.scratch());
     auto pid = start_service("scheduler", env, cpus_.services, scheduler_death_signal);
     if (!pid) return on_cluster_lost(pid.error().text());
     scheduler_ = *pid;
@@ -127,17 +127,13 @@ void Launcher::start_scheduler() {
 void Launcher::start_worker() {
     if (terminated_ || phase_ == Phase::ending) return;
     auto env = worker_environment(env_, spec_, executor_python(env_, command_, arguments_),
-                                  script_directory(env_, command_, arguments_), scratch_.path(),
-                                  python_dir_);
+                                  script_directory(env_, command_, arguments_),
+                                  {directories_.scratch(), directories_.store()}, python_dir_);
     auto starts = worker_restarts_ + worker_redials_;
     if (starts > 0) env.set(restart_variable, std::to_string(starts));
     auto pid = start_service("worker", env, cpus_.worker, SIGKILL);
     if (!pid) return tell_unfit(pid.error().text());
     worker_ = *pid;
-}
-
-Result<Scratch> Launcher::make_scratch() const {
-    return Scratch::make(scratch_base(spec_.options.scratch, env_), cluster_id(spec_), spec_.rank);
 }
 
 // Credentials of this task's own, signed by the authority that all tasks
@@ -150,14 +146,14 @@ Result<void> Launcher::prepare_dask() {
             tls::make_credentials({reinterpret_cast<const char *>(seed.data()), seed.size()},
                                   spec_.node + "." + std::to_string(spec_.rank));
         if (!made) return fail_from(std::move(made));
-        files = {scratch_.path() + "/authority.pem", scratch_.path() + "/certificate.pem",
-                 scratch_.path() + "/key.pem"};
+        files = {directories_.scratch() + "/authority.pem",
+                 directories_.scratch() + "/certificate.pem", directories_.scratch() + "/key.pem"};
         for (auto [path, text] : {std::pair{files.authority, made->authority},
                                   {files.certificate, made->certificate},
                                   {files.key, made->key}})
             if (auto done = replace_file(path, text, 0600); !done) return done;
     }
-    env_ = dask_environment(env_, files, scratch_.path());
+    env_ = dask_environment(env_, files, directories_.scratch());
     return {};
 }
 

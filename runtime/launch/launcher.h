@@ -33,8 +33,8 @@
 #include "lib/proto/codec.h"
 #include "runtime/client/dialer.h"
 #include "runtime/launch/cpus.h"
+#include "runtime/launch/directories.h"
 #include "runtime/launch/environment.h"
-#include "runtime/launch/scratch.h"
 
 namespace dtask::launch {
 
@@ -56,7 +56,6 @@ private:
                                 const std::optional<cpu_set_t> &cpus, int death_signal);
     void start_scheduler();
     void start_worker();
-    Result<Scratch> make_scratch() const;
     Result<void> prepare_dask();
     void dial();
     void start_client(const proto::Info &info);
@@ -90,7 +89,7 @@ private:
     std::vector<std::string> arguments_;
     CpuSplit cpus_;
     std::string python_dir_;
-    Scratch scratch_;
+    Directories directories_;
 
     Phase phase_ = Phase::starting;
     int code_ = 0;

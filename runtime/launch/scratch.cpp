@@ -68,16 +68,15 @@ Result<Scratch> Scratch::make(const std::string &base, const std::string &cluste
                     std::string(random_letters, 'X');
     if (!::mkdtemp(scratch.path_.data())) {
         scratch.path_.clear();
-        return fail_errno("--dtask-scratch=" + base + ": no directory can be made in it");
+        return fail_errno(base + ": no directory can be made in it");
     }
     // The marker is locked before it has its name: no sweep can come between.
     std::string unnamed = scratch.path_ + marker + ".new";
     auto lock = open_file(unnamed, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (!lock) return fail_from(std::move(lock), "--dtask-scratch=" + base);
+    if (!lock) return fail_from(std::move(lock), base);
     // Where the file system has no locks nothing is swept either.
     (void)::flock(lock->get(), LOCK_EX | LOCK_NB);
-    if (::rename(unnamed.c_str(), (scratch.path_ + marker).c_str()) < 0)
-        return fail_errno("--dtask-scratch=" + base);
+    if (::rename(unnamed.c_str(), (scratch.path_ + marker).c_str()) < 0) return fail_errno(base);
     scratch.lock_ = std::move(*lock);
     return scratch;
 }

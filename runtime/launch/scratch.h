@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scratch: a worker's private directory on its node, 0700, removed at the end.
+// Scratch: a private directory of a task on its node, 0700, removed at the end:
+// on disk for a worker's files, in shared memory for the values that it keeps.
 //
 // A launcher that is killed cannot remove its own. So each holds a lock on its
 // directory as long as it lives, and whoever makes or removes a scratch

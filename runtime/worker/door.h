@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Door: the worker's own listener. Whoever proves the step's token may ask it
-// who it is (`ping`); everything else is closed. `dtask status --ping` uses it
-// to tell whether the workers can be reached over the network of the tasks.
+// who it is (`ping`); workers and clients may have the values that the worker
+// keeps (`get`). Everything else is closed. `dtask status --ping` uses it to
+// tell whether the workers can be reached over the network of the tasks.
+//
+// A value goes out in pieces, as its reader takes them: what is queued for one
+// connection is bounded, however large the value is.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -19,22 +25,44 @@ namespace dtask::worker {
 
 class Door {
 public:
-    /// `describe` gives what a ping is answered with.
+    struct Host {
+        std::function<proto::Register()> describe; ///< what a ping is answered with
+        /// The file of a value, or why it cannot be had. Not set: there are none.
+        std::function<Result<Fd>(std::uint64_t data)> open_value = {};
+    };
+
     static Result<std::unique_ptr<Door>> open(ev::Loop &loop, const proto::Token &token,
-                                              const std::string &host,
-                                              std::function<proto::Register()> describe);
+                                              const std::string &address, Host host);
     std::uint16_t port() const { return listener_->port(); }
 
 private:
-    Door(ev::Loop &loop, const proto::Token &token, std::function<proto::Register()> describe)
-        : loop_(loop), token_(token), describe_(std::move(describe)) {}
+    /// A value on its way out; size and left in bytes.
+    struct Sending {
+        Fd file;
+        std::uint64_t size = 0, left = 0;
+    };
+    struct Visitor {
+        std::unique_ptr<proto::Link> link;
+        bool proven = false, may_get = false;
+        std::deque<std::uint64_t> asked = {}; ///< not begun yet
+        std::optional<Sending> sending = {};
+    };
+
+    Door(ev::Loop &loop, const proto::Token &token, Host host)
+        : loop_(loop), token_(token), host_(std::move(host)) {}
     void on_accept(Fd connection, const std::string &peer);
+    void on_open(ConnectionId id, proto::Role role);
+    void on_frame(ConnectionId id, const proto::Frame &frame);
+    void serve(ConnectionId id);
+    bool begin_next(Visitor &visitor);
+    Result<void> send_piece(Visitor &visitor);
     void leave(ConnectionId id);
 
     ev::Loop &loop_;
     proto::Token token_;
-    std::function<proto::Register()> describe_;
-    std::unordered_map<ConnectionId, std::unique_ptr<proto::Link>> links_;
+    Host host_;
+    std::unordered_map<ConnectionId, Visitor> visitors_;
+    std::size_t proven_ = 0; ///< of them
     std::uint64_t last_connection_ = 0, refused_ = 0;
     std::unique_ptr<ev::Listener> listener_;
 };

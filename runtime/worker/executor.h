@@ -34,7 +34,8 @@ struct Call {
     std::uint64_t function = 0, task = 0, instance = 0;
     std::string args;
     std::vector<std::string> inputs = {}; ///< their values, in the order of the arguments
-    bool dropped = false; ///< cancelled: its outcome interests nobody
+    bool dropped = false;                 ///< cancelled: its outcome interests nobody
+    std::uint64_t held = 0;               ///< bytes of its inputs that lie in other workers' stores
 };
 
 class Executor {

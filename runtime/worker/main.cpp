@@ -52,6 +52,12 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     auto &executor = settings.executor;
     executor.program = *python;
     executor.argv = {*python, "-m", "dtask.executor"};
+    // An executor sees a store only where the worker could open it.
+    settings.store.directory = env.get_or(launch::store_variable, "");
+    env.unset(launch::store_variable);
+    settings.store.in_memory = Store::is_memory(settings.store.directory);
+    if (auto scratch = env.get("DTASK_SCRATCH"); scratch && settings.store.in_memory)
+        settings.store.spill = std::string(*scratch) + "/spill";
     executor.env = std::move(env);
     executor.env.set("DTASK_WORKER", about.name);
     executor.oom_score_adj = executor_oom_score;
@@ -91,7 +97,8 @@ Result<int> work(Env env) {
 } // namespace
 
 int main(Env env) {
-    for (int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) ::signal(number, SIG_IGN);
+    // SIGXFSZ: a file that grows too large is an error like a full disk.
+    for (int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ}) ::signal(number, SIG_IGN);
     auto code = work(std::move(env));
     if (code) return *code;
     log::error(code.error().text());

@@ -13,13 +13,18 @@ namespace dtask::worker {
 
 namespace {
 
-// 0 where the process has gone.
-std::uint64_t resident_set(pid_t pid) {
+// What a process has for itself; 0 where it has gone. Of its pages of files and
+// shared memory as many as there are of values are taken to be theirs.
+std::uint64_t own_memory(pid_t pid, std::uint64_t mappable) {
     auto text = read_file("/proc/" + std::to_string(pid) + "/statm");
     if (!text) return 0;
     auto fields = split(*text, ' ');
-    auto pages = fields.size() > 1 ? parse_uint(fields[1]) : std::nullopt;
-    return pages.value_or(0) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    auto bytes = [&](std::size_t n) {
+        return fields.size() > n ? parse_uint(fields[n]).value_or(0) * page : 0;
+    };
+    auto resident = bytes(1), of_files = std::min(bytes(2), resident);
+    return resident - std::min(of_files, mappable);
 }
 
 } // namespace
@@ -43,19 +48,21 @@ bool Memory::needs_watch() const {
     return limit_ > 0 && !kernel;
 }
 
-std::uint64_t Memory::usage(const std::vector<pid_t> &executors) const {
+std::uint64_t Memory::usage(const std::vector<pid_t> &executors, const SharedMemory &shared) const {
+    // The group has the pages that executors wrote.
     if (group_ && group_->has_memory() && group_->needs_join())
-        if (auto bytes = group_->memory_usage()) return *bytes;
-    std::uint64_t sum = 0;
-    for (auto pid : executors) sum += resident_set(pid);
+        if (auto bytes = group_->memory_usage()) return *bytes + shared.fetched;
+    std::uint64_t sum = shared.stored;
+    for (auto pid : executors) sum += own_memory(pid, shared.mappable);
     return sum;
 }
 
-std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors) {
-    std::uint64_t sum = 0, most = 0;
+std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
+                                        const SharedMemory &shared) {
+    std::uint64_t sum = shared.fixed, most = 0;
     std::optional<pid_t> largest;
     for (auto pid : executors) {
-        auto bytes = resident_set(pid);
+        auto bytes = own_memory(pid, shared.mappable);
         sum += bytes;
         if (bytes > most) {
             most = bytes;

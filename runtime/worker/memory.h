@@ -3,7 +3,9 @@
 // Memory: what holds the worker's executors to their limit, and what can be
 // read of it. With a cgroup of their own (v1) the kernel kills the executor
 // that goes over; without one (v2, no root-made group, no Slurm) `watch` finds
-// it by its resident set and the worker kills it. Bytes; 0 = no limit.
+// it by its resident set and the worker kills it. Values in shared memory count
+// for the worker that keeps them, once, and for no executor that has them mapped.
+// Bytes; 0 = no limit.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +18,14 @@
 
 namespace dtask::worker {
 
+/// Values that lie in memory beside the executors' own. Bytes.
+struct SharedMemory {
+    std::uint64_t mappable = 0; ///< of all that an executor may have mapped
+    std::uint64_t stored = 0;   ///< of this worker's store
+    std::uint64_t fetched = 0;  ///< of these, what no executor has written
+    std::uint64_t fixed = 0;    ///< of these, what cannot be moved to disk
+};
+
 class Memory {
 public:
     Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit);
@@ -26,10 +36,13 @@ public:
     /// Must the worker itself look after the limit?
     bool needs_watch() const;
 
-    /// Of all executors: the group's usage, or the sum of resident sets.
-    std::uint64_t usage(const std::vector<pid_t> &executors) const;
-    /// The executor to kill, if the limit is passed: the largest one.
-    std::optional<pid_t> over_limit(const std::vector<pid_t> &executors);
+    /// Of all executors and the values that are kept: the group's usage, or the
+    /// sum of resident sets. What several have mapped counts once.
+    std::uint64_t usage(const std::vector<pid_t> &executors, const SharedMemory &shared = {}) const;
+    /// The executor to kill, if the limit is passed by what only a death makes
+    /// free: the one that has most of its own. Values that can be moved are.
+    std::optional<pid_t> over_limit(const std::vector<pid_t> &executors,
+                                    const SharedMemory &shared = {});
 
     /// Was `executor`, which died of SIGKILL, killed for its memory? Each kill
     /// is attributed once.

@@ -9,7 +9,7 @@
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
-#include "lib/base/strings.h"
+#include "runtime/worker/report.h"
 
 namespace dtask::worker {
 
@@ -21,10 +21,26 @@ constexpr double ahead_us = 1'000;    // work to give an executor ahead
 constexpr std::size_t most_ahead = 3; // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
 
+// The scheduler and the executors are told where it is. Without one the worker
+// serves all the same: its values travel with its reports.
+Store open_store(Settings &settings) {
+    auto store = Store::open(settings.store);
+    if (!store) log::warning("no values are kept here: " + store.error().text());
+    if (!store || !store->keeps()) return {};
+    settings.about.store = settings.store.directory;
+    settings.executor.env.set("DTASK_STORE", settings.store.directory);
+    return std::move(*store);
+}
+
 } // namespace
 
 Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Memory memory)
     : loop_(loop), token_(token), settings_(std::move(settings)), memory_(std::move(memory)),
+      values_(loop, token, open_store(settings_),
+              [this](proto::Frame frame) {
+                  end_turn(); // what was finished before
+                  dialer_->send(std::move(frame));
+              }),
       child_(loop, SIGCHLD, [this] { on_child(); }), terminate_(loop, SIGTERM, [this] { end(0); }),
       interrupt_(loop, SIGINT,
                  [this] {
@@ -40,7 +56,9 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
 Worker::~Worker() = default;
 
 Result<int> Worker::run() {
-    auto door = Door::open(loop_, token_, settings_.door_host, [this] { return settings_.about; });
+    auto door = Door::open(loop_, token_, settings_.door_host,
+                           {.describe = [this] { return settings_.about; },
+                            .open_value = [this](auto data) { return values_.open_value(data); }});
     if (!door) return fail_from(std::move(door));
     door_ = std::move(*door);
     // Executors start while the scheduler is looked for.
@@ -99,6 +117,10 @@ Result<void> Worker::handle(proto::Frame frame) {
             for (auto &slot : slots_)
                 if (slot.executor) slot.executor->forget(f);
         }
+    } else if (type == "fetch") {
+        return values_.on_fetch(frame);
+    } else if (type == "free") {
+        return values_.on_free(frame);
     } else if (type == "welcome") {
         auto welcome = proto::decode_welcome(frame);
         if (!welcome) return fail_from(std::move(welcome));
@@ -136,7 +158,11 @@ Result<void> Worker::on_run(proto::Frame frame) {
         std::string_view share = (*shares)[n];
         for (auto left = run->inputs.empty() ? 0 : run->inputs[n]; left > 0; left--, input++) {
             if (run->in[input] > share.size()) return fail("\"in\" adds up to more than \"len\"");
-            call.inputs.emplace_back(share.substr(0, run->in[input]));
+            auto value = share.substr(0, run->in[input]);
+            if (!run->held.empty() && run->held[input] != 0)
+                values_.add_held_input(call, value);
+            else
+                call.inputs.emplace_back(value);
             share.remove_prefix(run->in[input]);
         }
         call.args = share;
@@ -208,25 +234,24 @@ void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, st
         double sample = static_cast<double>(us);
         mean = mean < 0 ? sample : mean + weight * (sample - mean);
     }
-    if (call.dropped) return feed();
-    if (kind == proto::RecordKind::too_large) {
-        proto::Failure failure;
-        failure.k = call.task;
-        failure.i = call.instance;
-        failure.kind = proto::FailureKind::too_large;
-        // What the user's process says goes into no message unchecked.
-        failure.message = "its result has " + std::to_string(parse_uint(value).value_or(0)) +
-                          " bytes; at most " + format_size(proto::max_value) + " can be returned";
-        end_turn();
-        dialer_->send(proto::encode(std::move(failure)));
+    using proto::RecordKind;
+    if (kind == RecordKind::stored) {
+        auto size = values_.keep(call.task, value);
+        if (call.dropped)
+            values_.drop(call.task);
+        else if (!size)
+            report(not_stored(call, size.error().text()));
+        else
+            add_outcome(done_, call, us, false, {}, *size);
+    } else if (call.dropped) {
         return feed();
+    } else if (kind == RecordKind::too_large) {
+        report(too_large(call, value));
+    } else if (kind == RecordKind::missing) {
+        report(missing(call, value));
+    } else {
+        add_outcome(done_, call, us, kind == RecordKind::error, value);
     }
-    done_.k.push_back(call.task);
-    done_.i.push_back(call.instance);
-    done_.us.push_back(us);
-    done_.raised.push_back(kind == proto::RecordKind::error ? 1 : 0);
-    done_.len.push_back(value.size());
-    done_.payload += value;
     if (done_.payload.size() >= proto::batch_payload)
         end_turn();
     else
@@ -264,6 +289,7 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
     bool memory_kill = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
                        memory_.was_memory_kill(executor->pid());
     auto calls = executor->take_in_flight();
+    if (!calls.empty()) values_.on_executor_dead(calls.front(), executor->pid());
     if (!executor->ready()) {
         failed_starts_++;
         last_start_ = describe_status(status) + (memory_kill ? ", over the memory limit" : "");
@@ -271,25 +297,9 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
     } else if (!calls.empty()) {
         Call culprit = std::move(calls.front());
         calls.pop_front();
-        if (!culprit.dropped) {
-            end_turn(); // what it finished before
-            proto::Failure failure;
-            failure.k = culprit.task;
-            failure.i = culprit.instance;
-            failure.kind = memory_kill ? proto::FailureKind::memory : proto::FailureKind::crashed;
-            failure.signal = WIFSIGNALED(status) ? static_cast<std::uint64_t>(WTERMSIG(status)) : 0;
-            failure.exit = WIFEXITED(status) ? static_cast<std::uint64_t>(WEXITSTATUS(status)) : 0;
-            if (memory_kill) {
-                failure.limit = memory_.limit();
-                failure.peak = memory_.peak();
-                failure.message = "passed the worker's memory limit of " +
-                                  format_size(failure.limit) + " (peak " +
-                                  format_size(failure.peak) + ")";
-            } else {
-                failure.message = "the process that ran it ended with " + describe_status(status);
-            }
-            dialer_->send(proto::encode(std::move(failure)));
-        }
+        std::optional<MemoryKill> kill;
+        if (memory_kill) kill = {memory_.limit(), memory_.peak()};
+        if (!culprit.dropped) report(died(culprit, status, kill));
     }
     // They had not begun.
     for (auto it = calls.rbegin(); it != calls.rend(); ++it)
@@ -302,23 +312,43 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
     if (!exit_code_ && unfit_.empty()) start_executor(slot);
 }
 
+void Worker::report(proto::Failure failure) {
+    end_turn(); // what was finished before
+    dialer_->send(proto::encode(std::move(failure)));
+}
+
+std::vector<pid_t> Worker::executors() const {
+    std::vector<pid_t> pids;
+    for (const auto &slot : slots_)
+        if (slot.executor && !slot.executor->dead()) pids.push_back(slot.executor->pid());
+    return pids;
+}
+
+SharedMemory Worker::shared_memory() const {
+    std::uint64_t held = 0;
+    for (const auto &slot : slots_)
+        if (slot.executor)
+            for (const auto &call : slot.executor->in_flight()) held += call.held;
+    return values_.shared(held);
+}
+
+void Worker::make_room() {
+    values_.make_room(memory_.usage(executors(), shared_memory()), memory_.limit());
+}
+
 void Worker::stat() {
     memory_.forget_old_kills();
+    make_room();
     // Before it is registered the scheduler takes nothing else from a worker.
     if (!dialer_ || !dialer_->connected() || settings_.about.address.empty()) return;
-    std::vector<pid_t> pids;
-    for (auto &slot : slots_)
-        if (slot.executor) pids.push_back(slot.executor->pid());
     auto frame = proto::make_frame("stat");
-    frame.header.set("memory", memory_.usage(pids));
+    frame.header.set("memory", memory_.usage(executors(), shared_memory()));
     dialer_->send(std::move(frame));
 }
 
 void Worker::watch_memory() {
-    std::vector<pid_t> pids;
-    for (auto &slot : slots_)
-        if (slot.executor && !slot.executor->dead()) pids.push_back(slot.executor->pid());
-    auto victim = memory_.over_limit(pids);
+    if (values_.store().bytes_in_memory() > 0) make_room();
+    auto victim = memory_.over_limit(executors(), shared_memory());
     if (!victim) return;
     for (auto &slot : slots_)
         if (slot.executor && slot.executor->pid() == *victim) slot.executor->kill();
@@ -344,6 +374,7 @@ void Worker::end_turn_soon() {
     if (std::exchange(turn_pending_, true)) return;
     loop_.post([this] {
         end_turn();
+        if (values_.grew()) make_room();
         dead_.clear();
     });
 }

@@ -33,12 +33,14 @@
 #include "runtime/worker/door.h"
 #include "runtime/worker/executor.h"
 #include "runtime/worker/memory.h"
+#include "runtime/worker/values.h"
 
 namespace dtask::worker {
 
 struct Settings {
-    proto::Register about; ///< address is filled in once it is known
-    SpawnSpec executor;    ///< how to start one
+    proto::Register about;   ///< address is filled in once it is known
+    SpawnSpec executor;      ///< how to start one
+    Store::Place store = {}; ///< where values are kept, if any are
     std::vector<std::string> candidates;
     std::string door_host; ///< where to listen; empty: all addresses
     std::int64_t dial_timeout_ms = 0;
@@ -77,8 +79,12 @@ private:
     void feed();
     std::size_t depth(const Function &function) const;
     void drop_call(std::uint64_t task, std::uint64_t instance);
+    void report(proto::Failure failure);
     void stat();
     void watch_memory();
+    std::vector<pid_t> executors() const;
+    SharedMemory shared_memory() const;
+    void make_room();
     void give_up(const std::string &why);
     void send_unfit();
     void end(int code);
@@ -89,6 +95,7 @@ private:
     proto::Token token_;
     Settings settings_;
     Memory memory_;
+    Values values_;
     std::unordered_map<std::uint64_t, Function> functions_;
     std::deque<Call> queue_;
     std::vector<Slot> slots_;

@@ -123,11 +123,12 @@ START_TEST(test_service_environment) {
 END_TEST
 
 START_TEST(test_worker_environment) {
-    auto env =
-        worker_environment(task(), spec(), "/opt/python3", "/home/u/scripts", "/tmp/s", "/p");
+    auto env = worker_environment(task(), spec(), "/opt/python3", "/home/u/scripts",
+                                  {"/tmp/s", "/dev/shm/s"}, "/p");
     ck_text_eq(value(env, "DTASK_PYTHON"), "/opt/python3");
     ck_text_eq(value(env, "DTASK_CLIENT_PATH"), "/home/u/scripts");
     ck_text_eq(value(env, "DTASK_SCRATCH"), "/tmp/s");
+    ck_text_eq(value(env, "DTASK_STORE"), "/dev/shm/s");
     for (auto name :
          {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"})
         ck_text_eq(value(env, name), "4");
@@ -137,14 +138,16 @@ START_TEST(test_worker_environment) {
     auto shared = spec();
     shared.options.concurrency = 3;
     Env set = task();
-    set.set("OMP_NUM_THREADS", "2"); // the user's stays
-    auto other = worker_environment(set, shared, "python3", "", "", "/p");
+    set.set("OMP_NUM_THREADS", "2");                     // the user's stays
+    set.set("DTASK_STORE", "/dev/shm/of-a-step-around"); // is not ours
+    auto other = worker_environment(set, shared, "python3", "", {}, "/p");
     ck_text_eq(value(other, "OMP_NUM_THREADS"), "2");
     ck_text_eq(value(other, "MKL_NUM_THREADS"), "1");
     ck_text_eq(value(other, "DTASK_CLIENT_PATH"), "(unset)");
     ck_text_eq(value(other, "DTASK_SCRATCH"), "(unset)");
+    ck_text_eq(value(other, "DTASK_STORE"), "(unset)");
     shared.options.concurrency = 9; // more than CPUs: still one thread each
-    ck_text_eq(value(worker_environment(task(), shared, "p", "", "", "/p"), "OMP_NUM_THREADS"),
+    ck_text_eq(value(worker_environment(task(), shared, "p", "", {}, "/p"), "OMP_NUM_THREADS"),
                "1");
 }
 END_TEST
