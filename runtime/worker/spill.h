@@ -28,7 +28,7 @@ public:
     Spill &operator=(const Spill &) = delete;
 
     /// Begins to move values until `usage` will be below 70 % of `limit` (0: none)
-    /// and a tenth of the store's file system is free.
+    /// and the reserve of the store's file system is free.
     void make_room(std::uint64_t usage, std::uint64_t limit);
     bool busy() const { return move_.has_value(); }
     /// Values stay in memory for now: there is no room on disk either.

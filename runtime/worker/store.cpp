@@ -15,8 +15,6 @@ namespace dtask::worker {
 
 namespace {
 
-constexpr std::uint64_t free_part = 10; // a tenth of the file system is left to others
-
 // All but hidden files: a launcher's mark of the directory is one.
 Result<void> empty(const std::string &directory) {
     std::error_code error;
@@ -149,7 +147,7 @@ Result<void> Store::spilled(const Ref &ref) {
 std::uint64_t Store::shortage() const {
     struct statvfs about {};
     if (!place_.in_memory || ::statvfs(place_.directory.c_str(), &about) < 0) return 0;
-    auto least = about.f_blocks / free_part;
+    auto least = static_cast<std::uint64_t>(static_cast<double>(about.f_blocks) * place_.reserve);
     return about.f_bavail < least ? (least - about.f_bavail) * about.f_frsize : 0;
 }
 

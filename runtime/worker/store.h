@@ -30,6 +30,7 @@ public:
         std::string directory; ///< empty: no values are kept
         std::string spill;     ///< empty: none is moved
         bool in_memory = false;
+        double reserve = 0.1; ///< part of its file system that is left to others
     };
     /// Who wrote a value: an executor, in its cgroup, or this process.
     enum class Origin { executor, fetched };
@@ -70,7 +71,7 @@ public:
     std::uint64_t bytes() const { return bytes_; } ///< of all values
     std::uint64_t bytes_in_memory() const { return in_memory_; }
     std::uint64_t bytes_fetched() const { return fetched_; } ///< of those in memory
-    /// Missing on the file system for a tenth of it to be free.
+    /// What must be moved for the reserve of its file system to be free.
     std::uint64_t shortage() const;
 
 private:

@@ -289,6 +289,58 @@ START_TEST(test_last_words_while_writing) {
 }
 END_TEST
 
+// Whoever writes much can wait until the kernel has taken it.
+START_TEST(test_pending_output) {
+    ev::Loop loop;
+    Pair pair;
+    std::size_t least = SIZE_MAX;
+    int calls = 0;
+    ev::Stream one(loop, std::move(pair.one),
+                   {.on_data = [] {},
+                    .on_closed = [](const std::string &) {},
+                    .on_sent =
+                        [&] {
+                            calls++;
+                            ck_assert_uint_lt(one.pending(), least);
+                            least = one.pending();
+                        }});
+    ck_assert_uint_eq(one.pending(), 0);
+    one.write(std::string(4 << 20, 'x'));
+    one.write(std::string_view("y"));
+    ck_assert_uint_eq(one.pending(), (4 << 20) + 1);
+    wait_for(loop, "the socket to be full", [&] { return calls > 0; });
+    ck_assert_uint_gt(one.pending(), 0);
+    Ear two(loop, std::move(pair.two));
+    wait_for(
+        loop, "all to be sent", [&] { return one.pending() == 0; }, 20'000);
+    ck_assert_uint_eq(least, 0);
+    wait_for(loop, "all to be heard", [&] { return two.heard.size() == (4 << 20) + 1; });
+}
+END_TEST
+
+START_TEST(test_writes_on_from_the_callback) {
+    ev::Loop loop;
+    Pair pair;
+    int left = 20;
+    std::optional<ev::Stream> one;
+    one.emplace(loop, std::move(pair.one),
+                ev::Stream::Callbacks{.on_data = [] {},
+                                      .on_closed = [](const std::string &) {},
+                                      .on_sent =
+                                          [&] {
+                                              while (left > 0 && one->pending() < 1 << 20) {
+                                                  left--;
+                                                  one->write(std::string(1 << 20, 'x'));
+                                              }
+                                          }});
+    Ear two(loop, std::move(pair.two));
+    one->write(std::string_view("x"));
+    wait_for(
+        loop, "all of it", [&] { return two.heard.size() == (20 << 20) + 1; }, 20'000);
+    ck_assert_uint_eq(one->pending(), 0);
+}
+END_TEST
+
 // Listener, connect
 
 START_TEST(test_listen_and_connect) {
@@ -391,6 +443,8 @@ Suite *suite() {
     tcase_add_test(stream, test_silence);
     tcase_add_test(stream, test_silenced_in_its_own_callback);
     tcase_add_test(stream, test_last_words_while_writing);
+    tcase_add_test(stream, test_pending_output);
+    tcase_add_test(stream, test_writes_on_from_the_callback);
     suite_add_tcase(s, stream);
     auto net = tcase_create("net");
     tcase_add_test(net, test_listen_and_connect);

@@ -21,6 +21,7 @@
 #include "runtime/client/probe.h"
 #include "runtime/launch/cpus.h"
 #include "runtime/launch/descendants.h"
+#include "runtime/launch/directories.h"
 #include "runtime/launch/environment.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/interpreter.h"
@@ -540,6 +541,36 @@ START_TEST(test_scratch_is_swept) {
 }
 END_TEST
 
+// A task's directories: the store in shared memory, or else on disk.
+START_TEST(test_directories) {
+    test::Scratch disk, memory;
+    auto s = spec();
+    s.options.engine = model::Engine::native;
+    Env env;
+    env.set("TMPDIR", disk.path());
+    {
+        auto made = must(launch::Directories::make(s, env, memory.path()));
+        ck_assert(made.scratch().starts_with(disk / "dtask-"));
+        ck_assert(made.store().starts_with(memory / "dtask-"));
+        must(replace_file(made.store() + "/7", "value", 0600));
+        auto moved = std::move(made);
+        ck_assert(std::filesystem::exists(moved.store() + "/7"));
+    }
+    ck_assert(disk.names().empty() && memory.names().empty());
+    {
+        auto made = must(launch::Directories::make(s, env, memory / "none"));
+        ck_text_eq(made.store(), made.scratch() + "/store");
+        ck_assert(std::filesystem::is_directory(made.store()));
+    }
+    ck_assert(disk.names().empty());
+    s.options.engine = model::Engine::dask; // Dask's workers keep their own
+    ck_text_eq(must(launch::Directories::make(s, env, memory.path())).store(), "");
+    s.options.scratch = disk / "none";
+    ck_contains(error_of(launch::Directories::make(s, env, memory.path())),
+                "--dtask-scratch=" + disk.path() + "/none: no directory can be made in it");
+}
+END_TEST
+
 // Descendants
 
 // Everything below is gone when it returns, orphans and those that ignore
@@ -592,6 +623,7 @@ Suite *suite() {
                       test_log_of_a_step,
                       test_scratch_base,
                       test_scratch,
+                      test_directories,
                       test_scratch_is_swept,
                       test_descendants_are_killed})
         tcase_add_test(c, test);

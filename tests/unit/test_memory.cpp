@@ -7,6 +7,7 @@
 #include <csignal>
 #include <fstream>
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -194,13 +195,79 @@ START_TEST(test_watch_takes_the_largest) {
 }
 END_TEST
 
+/// A child that has a file of so many bytes mapped and touched, until it is told to end.
+class Reader {
+public:
+    Reader(const std::string &path, std::size_t bytes) {
+        int ends[2];
+        ck_assert_int_eq(::pipe(ends), 0);
+        auto file = must(open_file(path, O_RDONLY));
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            void *block =
+                ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, file.get(), 0);
+            ssize_t told = ::write(ends[1], "x", block != MAP_FAILED ? 1 : 0);
+            for (;;) ::pause();
+            (void)told;
+        }
+        char c;
+        ck_assert_int_eq(::read(ends[0], &c, 1), 1);
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
+    Reader(const Reader &) = delete;
+    Reader &operator=(const Reader &) = delete;
+    ~Reader() {
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+    pid_t pid() const { return pid_; }
+
+private:
+    pid_t pid_;
+};
+
+// A value that two processes have mapped counts once, for the store.
+START_TEST(test_mapped_values_count_once) {
+    test::Scratch scratch;
+    put(scratch / "value", std::string(60 * mib, 'v'));
+    Reader one(scratch / "value", 60 * mib), two(scratch / "value", 60 * mib);
+    std::vector<pid_t> both{one.pid(), two.pid()};
+    Memory memory({}, 70 * mib);
+    ck_assert_uint_ge(memory.usage(both), 120 * mib); // of whoever has no store
+    worker::SharedMemory shared{60 * mib, 60 * mib, 0, 0};
+    ck_assert_uint_ge(memory.usage(both, shared), 60 * mib);
+    ck_assert_uint_lt(memory.usage(both, shared), 70 * mib);
+    ck_assert(!memory.over_limit(both, shared));
+    // More than there are values is their own.
+    shared.mappable = 20 * mib;
+    ck_assert_uint_ge(memory.usage(both, shared), 140 * mib);
+    ck_assert(memory.over_limit(both, shared).has_value());
+}
+END_TEST
+
+// Values that can be moved are no reason to kill; others leave less room.
+START_TEST(test_values_and_the_limit) {
+    Holder small(20 * mib), large(40 * mib);
+    std::vector<pid_t> both{small.pid(), large.pid()};
+    Memory memory({}, 80 * mib);
+    ck_assert(!memory.over_limit(both, {50 * mib, 50 * mib, 0, 0}));
+    ck_assert(memory.over_limit(both, {50 * mib, 50 * mib, 0, 50 * mib}) == large.pid());
+    ck_assert_uint_ge(memory.usage(both, {50 * mib, 50 * mib, 0, 0}), 110 * mib);
+    // On v1 the group has what executors wrote, and not what the worker fetched.
+    Group group(1);
+    ck_assert_uint_eq(group.memory().usage(both, {9000, 9000, 5000, 0}), 12345 + 5000);
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("memory");
     auto c = tcase_create("memory");
     tcase_set_timeout(c, 20);
     for (auto test :
          {test_without_a_limit, test_v1_group, test_v2_group, test_each_kill_is_attributed_once,
-          test_old_kills_are_forgotten, test_watch_takes_the_largest})
+          test_old_kills_are_forgotten, test_watch_takes_the_largest, test_mapped_values_count_once,
+          test_values_and_the_limit})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
