@@ -15,8 +15,6 @@ namespace dtask::worker {
 
 namespace {
 
-constexpr std::int64_t stat_ms = 1'000;
-constexpr std::int64_t watch_ms = 20; // between looks at resident sets
 constexpr double ahead_us = 1'000;    // work to give an executor ahead
 constexpr std::size_t most_ahead = 3; // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
@@ -35,22 +33,22 @@ Store open_store(Settings &settings) {
 } // namespace
 
 Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Memory memory)
-    : loop_(loop), token_(token), settings_(std::move(settings)), memory_(std::move(memory)),
+    : loop_(loop), token_(token), settings_(std::move(settings)),
       values_(loop, token, open_store(settings_),
               [this](proto::Frame frame) {
                   end_turn(); // what was finished before
                   dialer_->send(std::move(frame));
               }),
+      watch_(loop, std::move(memory), values_,
+             {.executors = [this] { return executors(); },
+              .on_stat = [this](std::uint64_t bytes) { stat(bytes); }}),
       child_(loop, SIGCHLD, [this] { on_child(); }), terminate_(loop, SIGTERM, [this] { end(0); }),
-      interrupt_(loop, SIGINT,
-                 [this] {
-                     // Ctrl-C is the client's to answer, once there is a cluster.
-                     if (!dialer_ || !dialer_->connected()) end(0);
-                 }),
-      stat_(loop, stat_ms, [this] { stat(); }) {
-    settings_.executor.join_fds = memory_.join_fds();
+      interrupt_(loop, SIGINT, [this] {
+          // Ctrl-C is the client's to answer, once there is a cluster.
+          if (!dialer_ || !dialer_->connected()) end(0);
+      }) {
+    settings_.executor.join_fds = watch_.memory().join_fds();
     slots_.resize(settings_.about.concurrency);
-    if (memory_.needs_watch()) watch_.emplace(loop, watch_ms, [this] { watch_memory(); });
 }
 
 Worker::~Worker() = default;
@@ -287,7 +285,7 @@ void Worker::on_child() {
 void Worker::on_executor_dead(std::size_t slot, int status) {
     auto executor = std::move(slots_[slot].executor);
     bool memory_kill = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
-                       memory_.was_memory_kill(executor->pid());
+                       watch_.memory().was_memory_kill(executor->pid());
     auto calls = executor->take_in_flight();
     if (!calls.empty()) values_.on_executor_dead(calls.front(), executor->pid());
     if (!executor->ready()) {
@@ -298,7 +296,7 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
         Call culprit = std::move(calls.front());
         calls.pop_front();
         std::optional<MemoryKill> kill;
-        if (memory_kill) kill = {memory_.limit(), memory_.peak()};
+        if (memory_kill) kill = {watch_.memory().limit(), watch_.memory().peak()};
         if (!culprit.dropped) report(died(culprit, status, kill));
     }
     // They had not begun.
@@ -317,41 +315,19 @@ void Worker::report(proto::Failure failure) {
     dialer_->send(proto::encode(std::move(failure)));
 }
 
-std::vector<pid_t> Worker::executors() const {
-    std::vector<pid_t> pids;
+std::vector<Executor *> Worker::executors() const {
+    std::vector<Executor *> living;
     for (const auto &slot : slots_)
-        if (slot.executor && !slot.executor->dead()) pids.push_back(slot.executor->pid());
-    return pids;
+        if (slot.executor && !slot.executor->dead()) living.push_back(slot.executor.get());
+    return living;
 }
 
-SharedMemory Worker::shared_memory() const {
-    std::uint64_t held = 0;
-    for (const auto &slot : slots_)
-        if (slot.executor)
-            for (const auto &call : slot.executor->in_flight()) held += call.held;
-    return values_.shared(held);
-}
-
-void Worker::make_room() {
-    values_.make_room(memory_.usage(executors(), shared_memory()), memory_.limit());
-}
-
-void Worker::stat() {
-    memory_.forget_old_kills();
-    make_room();
+void Worker::stat(std::uint64_t memory) {
     // Before it is registered the scheduler takes nothing else from a worker.
     if (!dialer_ || !dialer_->connected() || settings_.about.address.empty()) return;
     auto frame = proto::make_frame("stat");
-    frame.header.set("memory", memory_.usage(executors(), shared_memory()));
+    frame.header.set("memory", memory);
     dialer_->send(std::move(frame));
-}
-
-void Worker::watch_memory() {
-    if (values_.store().bytes_in_memory() > 0) make_room();
-    auto victim = memory_.over_limit(executors(), shared_memory());
-    if (!victim) return;
-    for (auto &slot : slots_)
-        if (slot.executor && slot.executor->pid() == *victim) slot.executor->kill();
 }
 
 // This worker will never run anything: the scheduler must not count on it.
@@ -374,7 +350,7 @@ void Worker::end_turn_soon() {
     if (std::exchange(turn_pending_, true)) return;
     loop_.post([this] {
         end_turn();
-        if (values_.grew()) make_room();
+        if (values_.grew()) watch_.make_room();
         dead_.clear();
     });
 }

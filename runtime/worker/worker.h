@@ -34,6 +34,7 @@
 #include "runtime/worker/executor.h"
 #include "runtime/worker/memory.h"
 #include "runtime/worker/values.h"
+#include "runtime/worker/watch.h"
 
 namespace dtask::worker {
 
@@ -80,11 +81,8 @@ private:
     std::size_t depth(const Function &function) const;
     void drop_call(std::uint64_t task, std::uint64_t instance);
     void report(proto::Failure failure);
-    void stat();
-    void watch_memory();
-    std::vector<pid_t> executors() const;
-    SharedMemory shared_memory() const;
-    void make_room();
+    void stat(std::uint64_t memory);
+    std::vector<Executor *> executors() const;
     void give_up(const std::string &why);
     void send_unfit();
     void end(int code);
@@ -94,7 +92,6 @@ private:
     ev::Loop &loop_;
     proto::Token token_;
     Settings settings_;
-    Memory memory_;
     Values values_;
     std::unordered_map<std::uint64_t, Function> functions_;
     std::deque<Call> queue_;
@@ -107,10 +104,9 @@ private:
     std::optional<int> exit_code_;
     std::unique_ptr<Door> door_;
     std::unique_ptr<client::Dialer> dialer_, former_dialer_;
+    Watch watch_;
     std::string unfit_; ///< why it gave up; empty: it has not
     ev::Signal child_, terminate_, interrupt_;
-    ev::Ticker stat_;
-    std::optional<ev::Ticker> watch_;
 };
 
 /// `dtaskd worker`, started by the launcher.

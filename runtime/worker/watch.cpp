@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/worker/watch.h"
+
+namespace dtask::worker {
+
+namespace {
+
+constexpr std::int64_t stat_ms = 1'000;
+constexpr std::int64_t look_ms = 20; // between looks at resident sets
+
+std::vector<pid_t> pids_of(const std::vector<Executor *> &executors) {
+    std::vector<pid_t> pids;
+    for (const auto *executor : executors) pids.push_back(executor->pid());
+    return pids;
+}
+
+} // namespace
+
+Watch::Watch(ev::Loop &loop, Memory memory, Values &values, Host host)
+    : memory_(std::move(memory)), values_(values), host_(std::move(host)),
+      stat_(loop, stat_ms, [this] { stat(); }) {
+    if (memory_.needs_watch()) look_.emplace(loop, look_ms, [this] { look(); });
+}
+
+SharedMemory Watch::shared(const std::vector<Executor *> &executors) const {
+    std::uint64_t held = 0;
+    for (const auto *executor : executors)
+        for (const auto &call : executor->in_flight()) held += call.held;
+    return values_.shared(held);
+}
+
+std::uint64_t Watch::usage() const {
+    auto executors = host_.executors();
+    return memory_.usage(pids_of(executors), shared(executors));
+}
+
+void Watch::make_room() { values_.make_room(usage(), memory_.limit()); }
+
+void Watch::stat() {
+    memory_.forget_old_kills();
+    make_room();
+    host_.on_stat(usage());
+}
+
+void Watch::look() {
+    if (values_.store().bytes_in_memory() > 0) make_room();
+    auto executors = host_.executors();
+    auto victim = memory_.over_limit(pids_of(executors), shared(executors));
+    if (!victim) return;
+    for (auto *executor : executors)
+        if (executor->pid() == *victim) executor->kill();
+}
+
+} // namespace dtask::worker

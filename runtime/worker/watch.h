@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Watch: what a worker does by the clock about its memory: tells how much is
+// used, moves values to disk where that is too much, and, where no cgroup does
+// it, kills the executor that goes over the limit.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "lib/ev/loop.h"
+#include "runtime/worker/executor.h"
+#include "runtime/worker/memory.h"
+#include "runtime/worker/values.h"
+
+namespace dtask::worker {
+
+class Watch {
+public:
+    struct Host {
+        std::function<std::vector<Executor *>()> executors; ///< those that live
+        std::function<void(std::uint64_t bytes)> on_stat;   ///< once a second
+    };
+
+    /// `values` must outlive it.
+    Watch(ev::Loop &loop, Memory memory, Values &values, Host host);
+
+    Memory &memory() { return memory_; }
+    /// Begins to move values to disk where memory runs short.
+    void make_room();
+
+private:
+    void stat();
+    void look();
+    SharedMemory shared(const std::vector<Executor *> &executors) const;
+    std::uint64_t usage() const;
+
+    Memory memory_;
+    Values &values_;
+    Host host_;
+    ev::Ticker stat_;
+    std::optional<ev::Ticker> look_;
+};
+
+} // namespace dtask::worker
