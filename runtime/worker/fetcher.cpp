@@ -54,7 +54,10 @@ void Fetcher::begin_waiting() {
 }
 
 Result<void> Fetcher::begin(Transfer &transfer) {
-    auto path = store_.path_of(transfer.what.data) + ".fetch";
+    transfer.on_disk = store_.can_spill() && !store_.has_room(transfer.what.size);
+    auto path = (transfer.on_disk ? store_.spilled_path_of(transfer.what.data)
+                                  : store_.path_of(transfer.what.data)) +
+                ".fetch";
     auto file = open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
     if (!file) return fail_from(std::move(file));
     transfer.path = path;
@@ -108,10 +111,11 @@ Result<void> Fetcher::take_piece(Transfer &transfer, const proto::Frame &frame) 
 
 Result<void> Fetcher::settle(Transfer &transfer) {
     const auto &what = transfer.what;
-    auto path = store_.path_of(what.data);
+    auto path = transfer.on_disk ? store_.spilled_path_of(what.data) : store_.path_of(what.data);
     if (::rename(transfer.path.c_str(), path.c_str()) < 0) return fail_errno(path);
     transfer.path.clear();
-    auto added = store_.add(what.data, what.size, Store::Origin::fetched);
+    auto added = transfer.on_disk ? store_.add_spilled(what.data, what.size)
+                                  : store_.add(what.data, what.size, Store::Origin::fetched);
     if (!added) ::unlink(path.c_str());
     return added;
 }

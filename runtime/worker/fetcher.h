@@ -5,9 +5,9 @@
 //   waiting ──a turn is free──▶ connecting ──proved──▶ receiving ──whole──▶ fetched
 //      └── drop() at any time: nothing is told       └── anything wrong ──▶ unfetched
 //
-// A value is written beside its name and renamed when it is whole; of one that
-// does not come nothing is left. At most eight come at a time. One that makes
-// no progress for a minute is given up.
+// A value is written beside its name and renamed when it is whole, on disk where
+// there is no room in memory; of one that does not come nothing is left. At most eight come at a
+// time. One that makes no progress for a minute is given up.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +51,7 @@ private:
     struct Transfer {
         proto::Fetch what;
         std::uint64_t received = 0;
+        bool on_disk = false;
         std::string path; ///< of the unfinished file; empty: none was made yet
         Fd file;
         std::unique_ptr<proto::Link> link;

@@ -64,13 +64,7 @@ Result<void> Store::add(std::uint64_t data, std::uint64_t size, Origin origin) {
     if (::lstat(path.c_str(), &about) < 0) return fail_errno(path);
     if (!S_ISREG(about.st_mode) || static_cast<std::uint64_t>(about.st_size) != size)
         return fail(path + ": no file of " + std::to_string(size) + " bytes");
-    // Made once more: the new file has taken the place of the old one, or of its link.
-    if (auto old = values_.find(data); old != values_.end()) {
-        if (old->second.spilled) ::unlink(spilled_path_of(data).c_str());
-        leave_memory(old->second);
-        bytes_ -= old->second.size;
-        values_.erase(old);
-    }
+    forget(data); // made once more: the new file has taken the place of the old one
     Value value{size, ++last_stamp_, origin, place_.in_memory};
     bytes_ += size;
     if (value.in_memory) {
@@ -82,6 +76,25 @@ Result<void> Store::add(std::uint64_t data, std::uint64_t size, Origin origin) {
     return {};
 }
 
+Result<void> Store::add_spilled(std::uint64_t data, std::uint64_t size) {
+    if (auto linked = link_spilled(data); !linked) return linked;
+    Value value{size, ++last_stamp_, Origin::fetched};
+    value.spilled = true;
+    bytes_ += size;
+    values_.emplace(data, value);
+    return {};
+}
+
+// What is there of it in the scratch directory goes too.
+void Store::forget(std::uint64_t data) {
+    auto found = values_.find(data);
+    if (found == values_.end()) return;
+    if (found->second.spilled) ::unlink(spilled_path_of(data).c_str());
+    leave_memory(found->second);
+    bytes_ -= found->second.size;
+    values_.erase(found);
+}
+
 void Store::leave_memory(Value &value) {
     if (!value.in_memory) return;
     value.in_memory = false;
@@ -91,13 +104,9 @@ void Store::leave_memory(Value &value) {
 }
 
 void Store::free(std::uint64_t data) {
-    auto found = values_.find(data);
-    if (found == values_.end()) return;
+    if (!has(data)) return;
     ::unlink(path_of(data).c_str());
-    if (found->second.spilled) ::unlink(spilled_path_of(data).c_str());
-    leave_memory(found->second);
-    bytes_ -= found->second.size;
-    values_.erase(found);
+    forget(data);
 }
 
 void Store::clear_up(std::uint64_t task, pid_t executor) {
@@ -129,15 +138,21 @@ std::optional<Store::Ref> Store::oldest() const {
     return Ref{order_.front(), value.size, value.stamp};
 }
 
-Result<void> Store::spilled(const Ref &ref) {
-    auto path = path_of(ref.data), link = path + ".link";
+// In one step: whoever opens the value has the one file or the other.
+Result<void> Store::link_spilled(std::uint64_t data) {
+    auto path = path_of(data), link = path + ".link";
     ::unlink(link.c_str());
-    if (::symlink(spilled_path_of(ref.data).c_str(), link.c_str()) < 0) return fail_errno(link);
+    if (::symlink(spilled_path_of(data).c_str(), link.c_str()) < 0) return fail_errno(link);
     if (::rename(link.c_str(), path.c_str()) < 0) {
         auto error = fail_errno(path);
         ::unlink(link.c_str());
         return error;
     }
+    return {};
+}
+
+Result<void> Store::spilled(const Ref &ref) {
+    if (auto linked = link_spilled(ref.data); !linked) return linked;
     auto &value = values_.at(ref.data);
     leave_memory(value);
     value.spilled = true;
@@ -149,6 +164,14 @@ std::uint64_t Store::shortage() const {
     if (!place_.in_memory || ::statvfs(place_.directory.c_str(), &about) < 0) return 0;
     auto least = static_cast<std::uint64_t>(static_cast<double>(about.f_blocks) * place_.reserve);
     return about.f_bavail < least ? (least - about.f_bavail) * about.f_frsize : 0;
+}
+
+bool Store::has_room(std::uint64_t size) const {
+    struct statvfs about {};
+    if (!place_.in_memory || ::statvfs(place_.directory.c_str(), &about) < 0) return true;
+    auto least = static_cast<double>(about.f_blocks) * place_.reserve;
+    auto left = (static_cast<double>(about.f_bavail) - least) * static_cast<double>(about.f_frsize);
+    return static_cast<double>(size) <= left;
 }
 
 } // namespace dtask::worker

@@ -54,6 +54,8 @@ public:
 
     /// A value whose file has its name; an error where it is not there in that size.
     Result<void> add(std::uint64_t data, std::uint64_t size, Origin origin);
+    /// One whose whole file lies at spilled_path_of(), under nobody's name yet.
+    Result<void> add_spilled(std::uint64_t data, std::uint64_t size);
     void free(std::uint64_t data);
     /// Removes what an executor that has ended may have left of `task`'s value.
     void clear_up(std::uint64_t task, pid_t executor);
@@ -73,6 +75,8 @@ public:
     std::uint64_t bytes_fetched() const { return fetched_; } ///< of those in memory
     /// What must be moved for the reserve of its file system to be free.
     std::uint64_t shortage() const;
+    /// Is there room for so much beside the reserve?
+    bool has_room(std::uint64_t size) const;
 
 private:
     struct Value {
@@ -82,6 +86,8 @@ private:
         std::list<std::uint64_t>::iterator use = {}; ///< in order_, of one in memory
     };
 
+    Result<void> link_spilled(std::uint64_t data);
+    void forget(std::uint64_t data);
     void leave_memory(Value &value);
 
     Place place_;

@@ -38,6 +38,7 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
               [this](proto::Frame frame) {
                   end_turn(); // what was finished before
                   dialer_->send(std::move(frame));
+                  end_turn_soon(); // to see whether there is still room
               }),
       watch_(loop, std::move(memory), values_,
              {.executors = [this] { return executors(); },

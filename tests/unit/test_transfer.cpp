@@ -259,6 +259,38 @@ START_TEST(test_dropped_while_it_comes) {
 }
 END_TEST
 
+// Where memory is full it comes to disk at once.
+START_TEST(test_no_room_in_memory) {
+    ev::Loop loop;
+    Site from(loop);
+    test::Scratch memory, disk;
+    auto bytes = pattern(5 * mib);
+    from.add(1, bytes);
+    // A reserve that no file system has.
+    Store store = must(Store::open({memory.path(), disk / "spill", true, 2}));
+    std::optional<std::string> outcome;
+    Fetcher fetcher(loop, secret, store,
+                    {[&](std::uint64_t) { outcome = ""; },
+                     [&](std::uint64_t, const std::string &why) { outcome = why; }});
+    fetcher.fetch({1, bytes.size(), from.address()});
+    wait_for(
+        loop, "an outcome", [&] { return outcome.has_value(); }, long_ms);
+    ck_text_eq(*outcome, "");
+    ck_assert(must(read_file(memory / "1", 10 * mib)) == bytes);
+    ck_assert_uint_eq(store.bytes(), bytes.size());
+    ck_assert_uint_eq(store.bytes_in_memory(), 0);
+    ck_assert(std::filesystem::is_symlink(memory / "1"));
+    store.free(1);
+    ck_assert(memory.names().empty());
+    ck_assert(std::filesystem::is_empty(disk / "spill"));
+    outcome.reset();
+    fetcher.fetch({2, 5, from.address()});
+    wait_for(loop, "another", [&] { return outcome.has_value(); });
+    ck_contains(*outcome, "it is not there");
+    ck_assert(std::filesystem::is_empty(disk / "spill"));
+}
+END_TEST
+
 START_TEST(test_no_room) {
     ev::Loop loop;
     Site from(loop), to(loop);
@@ -421,10 +453,11 @@ Suite *suite() {
     auto s = suite_create("transfer");
     auto c = tcase_create("transfer");
     tcase_set_timeout(c, 60);
-    for (auto test : {test_large_value, test_many_values, test_values_that_cannot_be_had,
-                      test_doors_that_do_wrong, test_silent_door, test_dropped_while_it_comes,
-                      test_no_room, test_get_from_a_client, test_nothing_for_others,
-                      test_reader_that_does_not_read, test_many_at_the_door})
+    for (auto test :
+         {test_large_value, test_many_values, test_values_that_cannot_be_had,
+          test_doors_that_do_wrong, test_silent_door, test_dropped_while_it_comes,
+          test_no_room_in_memory, test_no_room, test_get_from_a_client, test_nothing_for_others,
+          test_reader_that_does_not_read, test_many_at_the_door})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
