@@ -5,12 +5,14 @@ import itertools
 from collections import namedtuple
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from . import _default, _pickling
+from . import _default, _gathering, _pickling
 from ._future import Future
 from ._held import Held
 from ._locate import locator
-from ._session import MAX_BATCH, MAX_TASKS, Session
-from ._waiting import Latch, as_completed, check_wait, flatten, wait
+from ._outbox import MAX_BATCH, MAX_TASKS
+from ._scatter import scatter, share
+from ._session import Session
+from ._waiting import as_completed, flatten, wait
 from .errors import ClusterLost, DtaskError, TimeoutError
 
 Worker = namedtuple(
@@ -65,7 +67,7 @@ class Client:
         if inputs:
             Held(session, future, what, data, inputs)
         else:
-            session.send_tasks(what, [future], [data])
+            session.outbox.send_tasks(what, [future], [data])
         return future
 
     def map(
@@ -84,8 +86,9 @@ class Client:
         """Run function(*items, **kwargs) for the iterables' items; returns a list of futures.
 
         It ends with the shortest iterable. `key` is a string, to which numbers are appended, or a
-        sequence of names. `progress` overrides the client's. The rest is as in submit; `pure` and
-        `batch_size` are accepted for dask.distributed's sake.
+        sequence of names. `progress` overrides the client's. Keywords of more than 64 KiB are
+        scattered, once for all calls. The rest is as in submit; `pure` and `batch_size` are
+        accepted for dask.distributed's sake.
         """
         if not iterables:
             raise TypeError("map needs at least one iterable besides the function")
@@ -107,7 +110,7 @@ class Client:
         def send():
             if bar is not None:
                 bar.add(len(batch))
-            session.send_tasks(what, batch, bodies)
+            session.outbox.send_tasks(what, batch, bodies)
             batch.clear()
             bodies.clear()
 
@@ -116,6 +119,8 @@ class Client:
         futures, batch, bodies, size, most = [], [], [], 0, 16
         try:
             for args in items:
+                if kwargs and not futures:
+                    kwargs = share(session, kwargs, name)
                 data, inputs = dump(args, kwargs, name)
                 future = Future(session, name, next(keys, None))
                 future._progress = bar
@@ -144,20 +149,17 @@ class Client:
 
     def scatter(self, data, **_):
         """Futures of data that are at hand: of each item of a list, tuple, set or dict, in the same
-        shape, else one. They are held here, pickled once, and travel with the tasks that use them.
-        Keywords of dask.distributed's (broadcast, direct, hash, workers) change nothing.
+        shape, else one. They are pickled once. Those up to 64 KiB are held here and travel with the
+        tasks that use them; larger ones, up to 64 MiB each, are brought to a worker and stay there.
+        Keywords of dask.distributed's (broadcast, direct, hash, workers) change nothing. Raises
+        PickleError, TooLarge, ClusterLost.
         """
+        session = self._session
         if isinstance(data, dict):
-            return {key: self._scattered(value) for key, value in data.items()}
+            return {key: scatter(session, value) for key, value in data.items()}
         if isinstance(data, (list, tuple, set, frozenset)):
-            return type(data)(map(self._scattered, data))
-        return self._scattered(data)
-
-    def _scattered(self, value):
-        raw = _pickling.dump(value, f"the scattered {type(value).__name__}")
-        future = Future(self._session, type(value).__name__)
-        future._finish(raw)
-        return future
+            return type(data)(scatter(session, value) for value in data)
+        return scatter(session, data)
 
     # Results.
 
@@ -168,18 +170,7 @@ class Client:
         errors  ``"raise"`` the first failure as soon as it is known; ``"skip"`` leaves futures
                 that failed or were cancelled out of lists, sets and dicts
         """
-        if errors not in ("raise", "skip"):
-            raise ValueError(f"errors={errors!r}: expected 'raise' or 'skip'")
-        futures = _fixed(futures)
-        found = flatten(futures)
-        check_wait(found)
-        Latch(found, first_failure=errors == "raise").wait()
-        if errors == "raise":
-            for future in found:
-                if future.done() and (future._failed or future.cancelled()):
-                    future.result()
-        result = _collect(futures, errors == "skip")
-        return None if result is _SKIPPED else result
+        return _gathering.gather(futures, errors)
 
     as_completed = staticmethod(as_completed)
     wait = staticmethod(wait)
@@ -269,28 +260,6 @@ class Client:
         session = self._session
         state = session.lost or f"workers: {session.workers}"
         return f"<dtask.Client: {session.connection.address}, {state}>"
-
-
-_SKIPPED = object()
-
-
-def _fixed(futures):
-    """Iterators as lists: they can be gone through once only."""
-    if isinstance(futures, (Future, list, tuple, set, frozenset, dict)):
-        return futures
-    return list(futures) if hasattr(futures, "__iter__") else futures
-
-
-def _collect(item, skip):
-    if isinstance(item, Future):
-        if skip and (item.cancelled() or item.exception() is not None):
-            return _SKIPPED
-        return item.result()
-    if isinstance(item, dict):
-        pairs = ((key, _collect(value, skip)) for key, value in item.items())
-        return {key: value for key, value in pairs if value is not _SKIPPED}
-    values = [value for value in (_collect(one, skip) for one in item) if value is not _SKIPPED]
-    return type(item)(values) if isinstance(item, (tuple, set, frozenset)) else values
 
 
 def _natural(name, value):

@@ -22,7 +22,7 @@ LOW_WATER = 4 << 20  # bytes queued at which they go on
 
 
 def connect(locate, timeout):
-    """A socket with its handshake done, and the address.
+    """A socket with its handshake done, the address, and the token.
 
     `locate` returns ((host, port), token); it may raise FileNotFoundError while there is no file
     yet. Refused connections are tried again until `timeout` seconds have passed.
@@ -41,7 +41,7 @@ def connect(locate, timeout):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             _wire.initiate(sock, token, _wire.CLIENT)
             sock.setblocking(False)
-            return sock, where
+            return sock, where, token
         except ConnectError as error:
             if sock is not None:
                 sock.close()
@@ -68,13 +68,14 @@ def _text(where):
 
 class Connection:
     """An open connection. `tick` is called in the receiver thread at least every
-    `tick.interval()` seconds, which may be None."""
+    `tick.interval()` seconds, which may be None; `on_wake` after wake() was."""
 
-    def __init__(self, sock, where, on_frame, on_lost, tick):
+    def __init__(self, sock, where, on_frame, on_lost, on_wake, tick):
         self.address = _text(where)
         self._sock = sock
         self._on_frame = on_frame
         self._on_lost = on_lost
+        self._on_wake = on_wake
         self._tick = tick
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -126,7 +127,8 @@ class Connection:
                     self._drained.wait()
 
     def wake(self):
-        """Make the receiver thread look at the queue and the ticker."""
+        """Make the receiver thread look at the queue and the ticker, and call on_wake. Takes no
+        lock, so that it may be called from anywhere."""
         try:
             self._wake_write.send(b"\0")
         except OSError:
@@ -192,6 +194,8 @@ class Connection:
             for ready, event in events:
                 if ready == wake:
                     self._wake_read.recv(4096)
+                    if self._lost is None:
+                        self._on_wake()
                     continue
                 if event & select.POLLOUT:
                     self._flush()

@@ -8,12 +8,15 @@ from .errors import ClusterLost, MemoryLimitExceeded, TooLarge, WorkerCrashed
 
 
 def settle(future, header, payload):
-    """Settle a future by a `failed` message. KeyError, TypeError where that is malformed."""
+    """Settle a future by a `failed` message. KeyError, TypeError where that is malformed.
+
+    One that has finished, and whose value was lost since on its worker, fails as well.
+    """
     kind = header["kind"]
     if kind == "raised":
         future._fail(None, payload)
-    elif kind == "cancelled":
-        future._cancel()
+    elif kind == "cancelled" and future._cancel():
+        pass
     else:
         message = header.get("message") or ""
         name = f"{future._name}-{future._number}: "  # the scheduler's name of the task; ours follows

@@ -2,7 +2,7 @@
 """Future: a task's result to be. A concurrent.futures.Future with key and status besides.
 
 The receiver thread settles a future with the pickled result; the first thread that asks for it
-unpickles it. The state changes under the future's own condition, as in the base class, so that
+unpickles it. A result that stays on a worker is fetched then. The state changes under the future's own condition, as in the base class, so that
 concurrent.futures.wait and as_completed, and asyncio.wrap_future, work on these as well.
 """
 
@@ -10,6 +10,7 @@ import pickle
 import threading
 from concurrent.futures import CancelledError, Future as _Base
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from time import monotonic
 
 from . import _inputs
 from .errors import ClusterLost, PickleError, RemoteError, RemoteTraceback, TimeoutError
@@ -45,6 +46,8 @@ class Future(_Base):
         self._key = key
         self._raw = None  # the pickled result, until it is asked for
         self._raw_error = None  # the pickled error, until it is asked for
+        self._remote = None  # where the result is, if it stays on a worker
+        self._away = False  # whether the result has yet to come from there
         self._failed = False
         self._progress = None  # the bar that counts this task
 
@@ -80,14 +83,16 @@ class Future(_Base):
 
     # What the owner of the future calls.
 
-    def _finish(self, raw):
-        """Settle with a pickled result."""
+    def _finish(self, raw, remote=None):
+        """Settle with a pickled result, or with a Remote."""
         with self._condition:
             if self._state != PENDING:
                 return
             if self._progress is not None:
                 self._progress.ended(False)
             self._raw = raw
+            self._remote = remote
+            self._away = remote is not None
             self._state = FINISHED
             for waiter in self._waiters:
                 waiter.add_result(self)
@@ -96,9 +101,16 @@ class Future(_Base):
             self._invoke_callbacks()
 
     def _fail(self, exception, raw=None):
-        """Settle with an exception, or with a pickled one (then `exception` is None)."""
+        """Settle with an exception, or with a pickled one (then `exception` is None).
+
+        A result that has yet to come from its worker can be lost still.
+        """
         with self._condition:
             if self._state != PENDING:
+                if self._away:
+                    self._away = False
+                    self._exception, self._raw_error, self._failed = exception, raw, True
+                    self._condition.notify_all()
                 return
             if self._progress is not None:
                 self._progress.ended(True)
@@ -131,9 +143,16 @@ class Future(_Base):
         with self._condition:
             if self._raw is not None:
                 return self._raw
+        if self._away:
+            self.result()
         from ._pickling import dump
 
         return dump(self._result, f"the result of {self.key}")
+
+    def _outcome(self):
+        """What result() would raise, or None; the result is here then."""
+        self._settle(None)
+        return self._exception
 
     # What users call.
 
@@ -156,8 +175,11 @@ class Future(_Base):
         return self._result
 
     def exception(self, timeout=None):
-        """What result() would raise, or None; CancelledError and TimeoutError are raised."""
-        self._settle(timeout)
+        """What result() would raise, or None; CancelledError and TimeoutError are raised.
+
+        A result that stays on a worker is not fetched for it, and can still be lost afterwards.
+        """
+        self._settle(timeout, fetch=False)
         return self._exception
 
     def traceback(self, timeout=None):
@@ -165,10 +187,16 @@ class Future(_Base):
         cause = getattr(self.exception(timeout), "__cause__", None)
         return cause.text if isinstance(cause, RemoteTraceback) else None
 
-    def _settle(self, timeout):
-        """Wait, and unpickle what came, once."""
-        if self._state == FINISHED and self._raw is None and self._raw_error is None:
+    def _settle(self, timeout, fetch=True):
+        """Wait, and once unpickle what came, or fetch it."""
+        if (
+            self._state == FINISHED
+            and self._raw is None
+            and self._raw_error is None
+            and not (self._away and fetch)
+        ):
             return
+        end = None if timeout is None else monotonic() + timeout
         if self._state == PENDING:
             self._session.check(self.key)
         with self._condition:
@@ -178,19 +206,30 @@ class Future(_Base):
                 raise CancelledError()
             if self._state != FINISHED:
                 raise TimeoutError(f"{self.key} has not ended within {timeout} s")
-            if self._raw is not None:
-                try:
-                    self._result = pickle.loads(self._raw)
-                except Exception as error:
-                    self._exception = PickleError(
-                        f"the result of {self.key} cannot be unpickled: {error!r}", task=self.key
-                    )
-                    self._exception.__cause__ = error
-                    self._failed = True
-                self._raw = None
-            elif self._raw_error is not None:
-                self._exception = _unpickle_error(self._raw_error, self.key)
-                self._raw_error = None
+            self._unpickle()
+        if self._away and fetch:
+            if self._session.forked:
+                self._session.check(self.key)
+            from ._remote import bring
+
+            bring(self, timeout, end)
+            with self._condition:
+                self._unpickle()  # it was lost instead, as its task failed
+
+    def _unpickle(self):
+        if self._raw is not None:
+            try:
+                self._result = pickle.loads(self._raw)
+            except Exception as error:
+                self._exception = PickleError(
+                    f"the result of {self.key} cannot be unpickled: {error!r}", task=self.key
+                )
+                self._exception.__cause__ = error
+                self._failed = True
+            self._raw = None
+        elif self._raw_error is not None:
+            self._exception = _unpickle_error(self._raw_error, self.key)
+            self._raw_error = None
 
 
 def _unpickle_error(raw, key):

@@ -8,7 +8,7 @@ scheduler takes it for the order of preference as well, so a depth-first one kee
 
 from . import _inputs, _pickling, _wire
 from ._future import Future
-from ._session import MAX_BATCH, MAX_TASKS
+from ._outbox import MAX_BATCH, MAX_TASKS
 
 
 class Ref:
@@ -49,7 +49,7 @@ class Sender:
     def __init__(self, session, count, retries=0, priority=0):
         self._session = session
         self._what = (retries, priority)
-        self._graph = self._next = session.reserve(count)
+        self._graph = self._next = session.outbox.reserve(count)
         self._numbers = {}  # id of a function -> its number; the graph keeps it alive
         self._clear()
 
@@ -109,5 +109,5 @@ class Sender:
             ),
             self._size,
         )
-        self._session.send_graph(self._futures, [head, *self._bodies])
+        self._session.outbox.send_graph(self._futures, [head, *self._bodies])
         self._clear()

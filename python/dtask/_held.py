@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Held: a task whose arguments contain futures, until they have results.
 
-Its arguments are pickled already; when the last input is there, the inputs' pickles are joined to
-them and the task is sent. Once an input fails the task fails alike, without being sent.
+Its arguments are pickled already; when the last input has ended, the pickles of those inputs that
+are here are joined to them, those whose values stay on workers become inputs of the task, and the
+task is sent. Once an input fails the task fails alike, without being sent.
 """
 
 import threading
@@ -69,14 +70,21 @@ class Held:
                     with one._condition:
                         future._fail(one._exception, one._raw_error)
                     return
-            data = _inputs.wrap(self._data, [one._pickled() for one in self._inputs])
+            away, places = {}, []
+            for one in self._inputs:
+                if one._remote is not None and one._session is self._session:
+                    places.append(away.setdefault(one, len(away)))
+                else:
+                    places.append(one._pickled())
+            data = (_inputs.wrap_mixed if away else _inputs.wrap)(self._data, places)
             if len(data) > _wire.MAX_VALUE:
                 raise TooLarge(
                     f"the arguments of {future.key}: {size_text(len(data))} pickled with their "
                     "inputs, at most 64 MiB are possible",
                     task=future.key,
                 )
-            self._session.send_tasks(self._what, [future], [data])
+            inputs = [tuple(away)] if away else None
+            self._session.outbox.send_tasks(self._what, [future], [data], inputs)
         except DtaskError as error:
             future._fail(error)
         except Exception as error:

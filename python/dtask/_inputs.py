@@ -5,7 +5,8 @@ A function's pickle is wrapped so that unpickling it first makes the client's ``
 the executor: what the client can import, the function can.
 
 Arguments that contain futures are pickled at once, each future as ``get(i)``; when the inputs are
-there, the pickle is wrapped together with the inputs' own pickles. Nothing is unpickled on the way.
+there, the pickle is wrapped together with the inputs' own pickles, but for those whose values stay
+on workers: these are the task's inputs. Nothing is unpickled on the way.
 """
 
 import sys
@@ -30,6 +31,11 @@ def get(index):
     return _values[-1][index]
 
 
+def identity(value):
+    """A task whose result is what was sent with it."""
+    return value
+
+
 def load(pickled, inputs):
     """Unpickle arguments (bytes) whose inputs (pickles) are at hand."""
     return load_with(pickled, [loads(data) for data in inputs])
@@ -44,6 +50,14 @@ def load_with(pickled, values):
         _values.pop()
 
 
+def load_mixed(pickled, places):
+    """Unpickle arguments (bytes) whose inputs are, by place, pickles or (int) inputs of the task
+    that is just being unpickled."""
+    return load_with(
+        pickled, [get(place) if place.__class__ is int else loads(place) for place in places]
+    )
+
+
 def load_function(pickled, path):
     """Unpickle a function, with the client's directories last in sys.path."""
     known = set(sys.path)
@@ -54,6 +68,11 @@ def load_function(pickled, path):
 def wrap(pickled, inputs):
     """Join pickled arguments and their inputs to one pickle (bytes)."""
     return dumps(_Call(load, pickled, tuple(map(bytes, inputs))), 5)
+
+
+def wrap_mixed(pickled, places):
+    """Join pickled arguments and what is at hand of their inputs, see load_mixed, to one pickle."""
+    return dumps(_Call(load_mixed, pickled, tuple(places)), 5)
 
 
 def wrap_function(pickled, path):

@@ -2,7 +2,8 @@
 """Session: what a client and the scheduler have to say to each other (doc/protocol.md, section 3).
 
 It owns the connection and with it the receiver thread, the table of pending futures, which a future
-leaves when it is settled, and the functions that the scheduler knows. Any thread may call it. After
+leaves when it is settled, the functions that the scheduler knows, and what brings values that stay
+on workers. Any thread may call it. After
 a fork the child's copy is dead: whatever would use the connection raises ClusterLost.
 """
 
@@ -13,17 +14,17 @@ import threading
 import weakref
 from collections import deque
 from concurrent.futures import Future as _PlainFuture
-from concurrent.futures._base import PENDING
 
 from . import _failures, _pickling, _wire
 from ._connection import Connection, connect
+from ._fetch import Fetcher
+from ._outbox import Outbox
 from ._progress import Progress
+from ._remote import Remotes
 from .errors import ClusterLost, ConnectError
 
-MAX_TASKS = 512  # tasks of one submit message
-MAX_BATCH = 1 << 20  # bytes of one submit message, but for a task that is larger alone
-SEPARATE = 64 << 10  # bytes above which arguments are not copied into one buffer
 CLOSED = "the client is closed"
+_OUTCOMES = ("done", "stored", "failed")
 
 
 class Session:
@@ -32,6 +33,8 @@ class Session:
     workers, expected  workers that are connected, and that the step should have
     count              condition under which these change
     lost               why the session has ended, or None
+    outbox             sends tasks
+    remotes, fetcher   values that stay on workers: where they are, and how they come
     """
 
     def __init__(self, locate, timeout):
@@ -45,14 +48,17 @@ class Session:
         self._pending = {}  # number -> Future that the scheduler knows
         self._functions = {}  # pickle, or its digest, -> number
         self._by_name = {}  # id -> (function, number), for functions that go by name
-        self._last_task = self._last_function = 0
-        self._numbering = threading.Lock()
-        self._released = None  # tasks that a frame sets free: function etc. -> futures, bodies
+        self._last_function = 0
+        self.outbox = Outbox(self, self._pending)
+        self.remotes = Remotes(self)
         self._infos = deque()  # futures of info requests, in order
         self._bye = None
 
-        sock, where = connect(locate, timeout)
-        self.connection = Connection(sock, where, self._on_frame, self._on_lost, self.progress)
+        sock, where, token = connect(locate, timeout)
+        self.fetcher = Fetcher(token)
+        self.connection = Connection(
+            sock, where, self._on_frame, self._on_lost, self.remotes.flush, self.progress
+        )
         _sessions.add(self)
         self.connection.start()
         with self.count:
@@ -66,6 +72,7 @@ class Session:
         """Disconnect. What has not ended is cancelled. May be called again."""
         if not self.forked:
             self.connection.close(CLOSED)
+            self.fetcher.close()
             self.progress(last=True)
 
     def check(self, task=None):
@@ -108,73 +115,6 @@ class Session:
             self._by_name[id(function)] = (function, number)
         return number
 
-    def send_tasks(self, what, futures, bodies):
-        """Send tasks alike in `what` (function's number, retries, priority), with their arguments.
-
-        In the receiver thread they are gathered until the frame has been dealt with.
-        """
-        if self._released is not None and self.connection.in_receiver():
-            entry = self._released.setdefault(what, ([], []))
-            entry[0].extend(futures)
-            entry[1].extend(bodies)
-            return
-        size = sum(map(len, bodies))
-        lengths = ",".join([str(len(body)) for body in bodies])
-
-        def make():
-            first = self.reserve(len(futures))
-            numbers = range(first, first + len(futures))
-            for number, future in zip(numbers, futures):
-                future._number = number
-            self._pending.update(zip(numbers, futures))
-            head = _wire.frame(
-                '{"t":"submit","f":%d,"retries":%d,"priority":%d,"k":[%s],"len":[%s]}'
-                % (*what, ",".join(map(str, numbers)), lengths),
-                size,
-            )
-            return [head, *bodies] if size > SEPARATE else [b"".join((head, *bodies))]
-
-        self.connection.send(make)
-        for future in futures:
-            if future._state != PENDING:  # cancelled before it had a number
-                self._cancel_late(future)
-
-    def reserve(self, count):
-        """The first of `count` numbers of tasks that nobody else gets."""
-        with self._numbering:
-            first = self._last_task + 1
-            self._last_task += count
-        return first
-
-    def send_graph(self, futures, parts):
-        """Send a part of a graph (bytes); `futures`, numbered, are those whose outcome comes back."""
-
-        def make():
-            self._pending.update((future._number, future) for future in futures)
-            size = sum(map(len, parts))
-            return parts if size > SEPARATE else [b"".join(parts)]
-
-        self.connection.send(make)
-
-    def _flush_released(self):
-        """Send what the inputs that a frame brought have set free."""
-        released, self._released = self._released, None
-        for what, (futures, bodies) in released.items():
-            start = 0
-            while start < len(futures):
-                end, size = start, 0
-                while end < len(futures) and end - start < MAX_TASKS:
-                    size += len(bodies[end])
-                    if end > start and size > MAX_BATCH:
-                        break
-                    end += 1
-                try:
-                    self.send_tasks(what, futures[start:end], bodies[start:end])
-                except ClusterLost as error:
-                    for future in futures[start:end]:
-                        future._fail(error)
-                start = end
-
     def cancel(self, futures):
         """Cancel futures of this session; returns how many had not ended."""
         count, numbers = 0, []
@@ -187,7 +127,8 @@ class Session:
             self._send_cancel(numbers)
         return count
 
-    def _cancel_late(self, future):
+    def cancel_late(self, future):
+        """Take back a task that was sent although its future was cancelled before."""
         if self._pending.pop(future._number, None) is not None:
             self._send_cancel([future._number])
 
@@ -213,17 +154,21 @@ class Session:
 
     def _on_frame(self, header, payload):
         kind = header["t"]
-        if kind == "done" or kind == "failed":
-            self._released = {}
+        if kind in _OUTCOMES:
+            self.outbox.gather()
             try:
                 if kind == "done":
                     self._on_done(header, payload)
+                elif kind == "stored":
+                    self.remotes.on_stored(header, self._pending.pop(header["k"], None))
                 else:
                     future = self._pending.pop(header["k"], None)
-                    if future is not None:
+                    if future is None:
+                        self.remotes.on_failed(header, bytes(payload))
+                    else:
                         _failures.settle(future, header, bytes(payload))
             finally:
-                self._flush_released()
+                self.outbox.flush()
         elif kind == "workers":
             with self.count:
                 self.workers, self.expected = header["n"], header["expected"]
@@ -273,6 +218,7 @@ class Session:
                 future._cancel()
             else:
                 future._fail(ClusterLost(f"{future.key}: {reason}", task=future.key))
+        self.remotes.on_lost(reason)
         self.progress(last=True)
 
 

@@ -95,6 +95,25 @@ def frame(header, payload_length=0):
     return _LENGTHS.pack(len(data), payload_length) + data
 
 
+def parse_lengths(view, start=0):
+    """(header's length, payload's length) of the frame that begins there. Raises ProtocolError."""
+    header_length, payload_length = _LENGTHS.unpack_from(view, start)
+    if header_length > MAX_HEADER or payload_length > MAX_PAYLOAD:
+        raise ProtocolError(f"a frame of {header_length} + {payload_length} bytes is over the limit")
+    return header_length, payload_length
+
+
+def parse_header(data):
+    """A frame's header (bytes) as a dict with a type. Raises ProtocolError."""
+    try:
+        header = json.loads(str(data, "utf-8"))
+    except ValueError as error:
+        raise ProtocolError(f"a frame's header is not JSON: {error}") from None
+    if not isinstance(header, dict) or not isinstance(header.get("t"), str):
+        raise ProtocolError("a frame's header has no type")
+    return header
+
+
 class FrameReader:
     """Takes a stream of bytes apart into frames.
 
@@ -133,11 +152,7 @@ class FrameReader:
         view = self._view
         while self._end - self._start >= 8:
             start = self._start
-            header_length, payload_length = _LENGTHS.unpack_from(view, start)
-            if header_length > MAX_HEADER or payload_length > MAX_PAYLOAD:
-                raise ProtocolError(
-                    f"a frame of {header_length} + {payload_length} bytes is over the limit"
-                )
+            header_length, payload_length = parse_lengths(view, start)
             total = 8 + header_length + payload_length
             if self._end - start >= total:
                 self._start = start + total
@@ -161,10 +176,4 @@ class FrameReader:
     @staticmethod
     def _parse(view, start, header_length, end):
         body = start + 8 + header_length
-        try:
-            header = json.loads(str(view[start + 8 : body], "utf-8"))
-        except ValueError as error:
-            raise ProtocolError(f"a frame's header is not JSON: {error}") from None
-        if not isinstance(header, dict) or not isinstance(header.get("t"), str):
-            raise ProtocolError("a frame's header has no type")
-        return header, view[body:end]
+        return parse_header(view[start + 8 : body]), view[body:end]

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from . import _pickling
 from ._default import default_client
 from ._graph import Chain, Ref, Sender
+from ._inputs import identity
 from ._pickling import name_of
 
 __all__ = ["get"]
@@ -83,7 +84,7 @@ def _submit(session, graph, order, needs, retries, wanted):
                 numbers[key] = numbers[target]
                 if key in wanted:
                     futures[key] = futures.get(target) or sender.add(
-                        _identity, (Ref(0),), {}, [numbers[target]], _text(key)
+                        identity, (Ref(0),), {}, [numbers[target]], _text(key)
                     )[1]
                 continue
             function, args, kwargs = _call(node, needs[key])
@@ -210,7 +211,7 @@ def _call(node, inputs):
         except (_Nested, AttributeError):
             pass
     elif not inputs and not _runs(node):
-        return _identity, (_evaluate(node, {}),), {}
+        return identity, (_evaluate(node, {}),), {}
     return _run, (node, places), {}
 
 
@@ -244,11 +245,8 @@ def _object_with_refs(argument, places):
 # A node. All of these also run on the workers.
 
 
-def _identity(value):
-    return value
-
-
 def _run(node, values):
+    """A task of the cluster."""
     return _evaluate(node, values)
 
 

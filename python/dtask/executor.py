@@ -14,25 +14,13 @@ from pickle import dumps, loads
 from struct import Struct
 from time import monotonic_ns
 
+from ._store import Missing, pack, pickled, write
+
 CHANNEL = 3
-FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT = range(1, 9)
+FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT, STORED, MISSING = range(1, 11)
 LIMIT = 64 << 20  # bytes of a pickled value
 CHUNK = 64 << 10  # bytes of one read; more would come from mmap, page by page
 RECORD = Struct("<B7xQQQ")  # kind, function or run time, task, length
-
-
-def pickled(value):
-    """Pickle a value, by cloudpickle where plain pickle fails."""
-    try:
-        return dumps(value, 5)
-    except Exception:
-        try:
-            from cloudpickle import dumps as cloud_dumps
-        except ImportError:
-            pass
-        else:
-            return cloud_dumps(value, 5)
-        raise
 
 
 def describe(error, skip):
@@ -125,6 +113,7 @@ def serve(channel):
     """Run the calls that come in on `channel` until its end."""
     functions = {}  # number -> pickle (bytes) or, once it was called, the callable
     inputs = []  # values, pickled, of the call that follows them
+    store = os.environ.get("DTASK_STORE")
     forked = []  # not empty in a process that a function has forked
     os.register_at_fork(after_in_child=lambda: forked.append(True))
     send(channel, READY, 0, 0, b"")
@@ -136,23 +125,37 @@ def serve(channel):
                 if function.__class__ is bytes:
                     functions[number] = function = loads(function)
                 if inputs:
-                    from ._inputs import load
+                    from ._inputs import load_with
 
-                    args, kwargs = load(body, inputs)
+                    try:
+                        values = list(map(loads, inputs))
+                    except Missing as error:
+                        kind, answer = MISSING, str(error).encode("utf-8", "backslashreplace")
+                        raise
                     inputs.clear()
+                    args, kwargs = load_with(body, values)
+                    values = None
                 else:
                     args, kwargs = loads(body)
                 body = None
                 value = function(*args, **kwargs)
-                answer = pickled(value)
-                kind = RESULT
-                if len(answer) > LIMIT:
-                    answer = b"%d" % len(answer)
-                    kind = TOO_LARGE
+                if store:
+                    answer = pack(value)
+                    kind = RESULT
+                    if answer.__class__ is list:
+                        answer = b"%d" % write(store, task, answer)
+                        kind = STORED
+                else:
+                    answer = pickled(value)
+                    kind = RESULT
+                    if len(answer) > LIMIT:
+                        answer = b"%d" % len(answer)
+                        kind = TOO_LARGE
             except BaseException as error:
-                answer = describe(error, 1)
-                kind = ERROR
-            args = kwargs = value = function = None
+                if kind != MISSING:
+                    answer = describe(error, 1)
+                    kind = ERROR
+            args = kwargs = value = values = function = None
             inputs.clear()
             if forked:
                 flush()

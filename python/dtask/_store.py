@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values in files: how a worker's store holds them (doc/protocol.md, section 6).
+
+A value up to INLINE bytes is one pickle, which travels with messages. A larger one is taken apart
+into its pickle and its large buffers, written as they lie in memory, and read by mapping the file:
+arrays made from it are read-only views, which keep the mapping. Read by clients and executors, so
+it imports next to nothing.
+"""
+
+import os
+import sys
+from pickle import dumps, loads as _loads
+from struct import Struct, error as StructError
+
+INLINE = 64 << 10  # bytes of a pickle up to which a value is not stored
+SMALL = 16 << 10  # bytes of a buffer below which it stays in the pickle
+ALIGN = 64  # bytes: where parts may begin
+_NUMBER = Struct("<Q")
+_IOV = 512  # parts of one writev; IOV_MAX is 1024
+_MOST_OPEN = 768  # descriptors from which values are read, not mapped
+
+
+class Missing(OSError):
+    """A value's file cannot be opened."""
+
+
+class Damaged(ValueError):
+    """What should be a value's file is none, or a part of one."""
+
+
+def pickled(value, callback=None):
+    """Pickle a value, by cloudpickle where plain pickle fails; `callback` as pickle's for buffers,
+    called with None before it begins anew."""
+    try:
+        return dumps(value, 5, buffer_callback=callback)
+    except Exception:
+        try:
+            from cloudpickle import dumps as cloud_dumps
+        except ImportError:
+            pass
+        else:
+            if callback is None:
+                return cloud_dumps(value, 5)
+            callback(None)
+            return cloud_dumps(value, 5, buffer_callback=callback)
+        raise
+
+
+def pack(value):
+    """A value's pickle (bytes), or where that has more than INLINE bytes its parts (a list)."""
+    buffers = []
+
+    def apart(buffer):
+        if buffer is None:
+            return buffers.clear()
+        try:
+            view = buffer.raw()
+        except BufferError:  # not in one piece
+            return True
+        if view.nbytes < SMALL:
+            return True
+        buffers.append(view)
+
+    data = pickled(value, apart)
+    if not buffers:
+        return data if len(data) <= INLINE else [data]
+    if len(data) + sum([view.nbytes for view in buffers]) <= INLINE:
+        return pickled(value)
+    return [data, *buffers]
+
+
+def write(directory, task, parts):
+    """Write a value's parts to the file `directory`/`task`, whole or not at all; returns its size.
+
+    Raises OSError, with words of its own.
+    """
+    sizes = [len(part) for part in parts]
+    head = b"".join(map(_NUMBER.pack, [len(parts), *sizes]))
+    views = [memoryview(head)]
+    at = len(head)
+    for part, size in zip(parts, sizes):
+        if size:
+            if at % ALIGN:
+                views.append(memoryview(bytes(-at % ALIGN)))
+            at += -at % ALIGN + size
+            views.append(memoryview(part))
+    path = f"{directory}/{task}"
+    partial = f"{path}.{os.getpid()}"
+    try:
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(fd, views)
+            os.rename(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the value of {at} bytes could not be written to the worker's store: {error.strerror}",
+            directory,
+        ) from None
+    return at
+
+
+def _write_all(fd, views):
+    first = 0
+    while first < len(views):
+        sent = os.writev(fd, views[first : first + _IOV])
+        while first < len(views) and sent >= len(views[first]):
+            sent -= len(views[first])
+            first += 1
+        if sent:
+            views[first] = views[first][sent:]
+
+
+def load(path):
+    """The value in a file. Raises Missing, Damaged, and what unpickling raises."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            buffer = _mapped(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise Missing(error.errno, error.strerror, path) from None
+    try:
+        return loads(buffer)
+    except Damaged as error:
+        raise Damaged(f"{path}: {error}") from None
+
+
+def _mapped(fd):
+    """The file's bytes. Before 3.13, Python keeps a descriptor for each mapping: a call with very
+    many inputs would leave its function none."""
+    from mmap import ACCESS_READ, mmap
+
+    size = os.fstat(fd).st_size
+    if size and sys.version_info >= (3, 13):
+        return mmap(fd, size, access=ACCESS_READ, trackfd=False)
+    if size and fd < _MOST_OPEN:
+        return mmap(fd, size, access=ACCESS_READ)
+    buffer = bytearray(size)
+    at = 0
+    while at < size:
+        got = os.preadv(fd, [memoryview(buffer)[at:]], at)
+        if not got:
+            break
+        at += got
+    return buffer
+
+
+def loads(buffer):
+    """The value in the bytes of a file, which it may refer to from now on. Raises Damaged."""
+    view = memoryview(buffer).toreadonly()
+    try:
+        (count,) = _NUMBER.unpack_from(view)
+        if not 0 < count <= len(view) // 8 - 1:
+            raise Damaged(f"not a stored value: it says to have {count} parts")
+        sizes = view[8 : 8 * (1 + count)].cast("Q")
+    except (StructError, TypeError):
+        raise Damaged(f"not a stored value: {len(view)} bytes") from None
+    at = 8 * (1 + count)
+    parts = []
+    for size in sizes:
+        if size:
+            at += -at % ALIGN
+        if size > len(view) - at:
+            raise Damaged(f"a stored value cut short: {len(view)} bytes, {at + size} expected")
+        parts.append(view[at : at + size])
+        at += size
+    return _loads(parts[0], buffers=parts[1:])
