@@ -30,6 +30,7 @@ class Fetcher:
     def __init__(self, token):
         self._token = token
         self._kept = OrderedDict()  # address -> socket that nobody uses just now
+        self._most = KEPT
         self._lock = threading.Lock()
 
     def fetch(self, number, where, end):
@@ -54,8 +55,9 @@ class Fetcher:
         return self._get(sock, number, where, end)
 
     def close(self):
-        """Close what is kept."""
+        """Close what is kept, and keep nothing from now on."""
         with self._lock:
+            self._most = 0
             while self._kept:
                 self._kept.popitem()[1].close()
 
@@ -73,11 +75,12 @@ class Fetcher:
 
     def _keep(self, sock, where):
         with self._lock:
-            self._kept[where], sock = sock, self._kept.pop(where, None)
-            if len(self._kept) > KEPT:
-                sock = self._kept.popitem(last=False)[1]
-        if sock is not None:
-            sock.close()
+            surplus = [self._kept.pop(where)] if where in self._kept else []
+            self._kept[where] = sock
+            if len(self._kept) > self._most:
+                surplus.append(self._kept.popitem(last=False)[1])
+        for one in surplus:
+            one.close()
 
 
 def _exchange(sock, number, end):

@@ -2,8 +2,9 @@
 """Future: a task's result to be. A concurrent.futures.Future with key and status besides.
 
 The receiver thread settles a future with the pickled result; the first thread that asks for it
-unpickles it. A result that stays on a worker is fetched then. The state changes under the future's own condition, as in the base class, so that
-concurrent.futures.wait and as_completed, and asyncio.wrap_future, work on these as well.
+unpickles it. A result that stays on a worker is fetched then. The state changes under the future's
+own condition, as in the base class, so that concurrent.futures.wait and as_completed, and
+asyncio.wrap_future, work on these as well.
 """
 
 import pickle

@@ -58,11 +58,12 @@ class Held:
 
     def _settle(self):
         """Send the task, or let it end as its inputs have ended."""
-        future, self._future = self._future, None
+        future, inputs = self._future, self._inputs
+        self._future = self._inputs = None  # their callbacks hold us: no cycle
         if future.done():
             return  # cancelled meanwhile
         try:
-            for one in self._inputs:
+            for one in inputs:
                 if one.cancelled():
                     future._cancel()
                     return
@@ -71,7 +72,7 @@ class Held:
                         future._fail(one._exception, one._raw_error)
                     return
             away, places = {}, []
-            for one in self._inputs:
+            for one in inputs:
                 if one._remote is not None and one._session is self._session:
                     places.append(away.setdefault(one, len(away)))
                 else:
@@ -83,8 +84,8 @@ class Held:
                     "inputs, at most 64 MiB are possible",
                     task=future.key,
                 )
-            inputs = [tuple(away)] if away else None
-            self._session.outbox.send_tasks(self._what, [future], [data], inputs)
+            remote = [tuple(away)] if away else None
+            self._session.outbox.send_tasks(self._what, [future], [data], remote)
         except DtaskError as error:
             future._fail(error)
         except Exception as error:

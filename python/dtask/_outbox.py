@@ -69,7 +69,7 @@ class Outbox:
                 self._session.cancel_late(future)
 
     def send_graph(self, futures, parts):
-        """Send a part of a graph (bytes); `futures`, numbered, are those whose outcome comes back."""
+        """Send a part of a graph (bytes); `futures`, numbered, are those whose outcome comes."""
 
         def make():
             self._pending.update((future._number, future) for future in futures)

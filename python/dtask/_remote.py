@@ -15,7 +15,7 @@ from time import monotonic
 
 from . import _failures, _store, _wire
 from ._fetch import Gone
-from .errors import ClusterLost, PickleError, ProtocolError, TimeoutError
+from .errors import ClusterLost, ConnectError, PickleError, ProtocolError, TimeoutError
 
 _RELEASE = 10_000  # tasks of one release message
 _LONGEST = 1.0  # s between two tries at the same place
@@ -53,10 +53,14 @@ class Remotes:
 
     # In the receiver thread.
 
-    def on_stored(self, header, future):
-        """A `stored` message; `future` is pending, or None where it was told before."""
+    def on_stored(self, header, pending):
+        """A `stored` message; `pending` is the table of futures that have not ended."""
         number, at = header["k"], header["at"]
-        place = header["d"], _wire.parse_address(at, "stored"), at
+        try:
+            place = header["d"], _wire.parse_address(at, "the place of a value"), at
+        except ConnectError as error:
+            raise ProtocolError(str(error)) from None
+        future = pending.pop(number, None)
         if future is not None:
             self._futures[number] = future
             future._finish(None, Remote(self, number, place))
@@ -85,16 +89,16 @@ class Remotes:
     def flush(self):
         """Send what was released."""
         released = self._released
+
+        def make():
+            count = min(len(released), _RELEASE)
+            return [_wire.frame({"t": "release", "k": [released.popleft() for _ in range(count)]})]
+
         while released and not self._session.forked:
-            numbers = []
-            while released and len(numbers) < _RELEASE:
-                numbers.append(released.popleft())
             try:
-                self._session.connection.send(
-                    lambda: [_wire.frame({"t": "release", "k": numbers})]
-                )
+                self._session.connection.send(make)
             except ClusterLost:
-                pass
+                released.clear()
 
     # In any thread.
 

@@ -3,8 +3,8 @@
 
 It owns the connection and with it the receiver thread, the table of pending futures, which a future
 leaves when it is settled, the functions that the scheduler knows, and what brings values that stay
-on workers. Any thread may call it. After
-a fork the child's copy is dead: whatever would use the connection raises ClusterLost.
+on workers. Any thread may call it. After a fork the child's copy is dead: whatever would use the
+connection raises ClusterLost.
 """
 
 import atexit
@@ -160,7 +160,7 @@ class Session:
                 if kind == "done":
                     self._on_done(header, payload)
                 elif kind == "stored":
-                    self.remotes.on_stored(header, self._pending.pop(header["k"], None))
+                    self.remotes.on_stored(header, self._pending)
                 else:
                     future = self._pending.pop(header["k"], None)
                     if future is None:

@@ -140,7 +140,7 @@ def _mapped(fd):
     size = os.fstat(fd).st_size
     if size and sys.version_info >= (3, 13):
         return mmap(fd, size, access=ACCESS_READ, trackfd=False)
-    if size and fd < _MOST_OPEN:
+    if size and _next_descriptor(fd) < _MOST_OPEN:
         return mmap(fd, size, access=ACCESS_READ)
     buffer = bytearray(size)
     at = 0
@@ -150,6 +150,15 @@ def _mapped(fd):
             break
         at += got
     return buffer
+
+
+def _next_descriptor(fd):
+    try:
+        copy = os.dup(fd)
+    except OSError:
+        return _MOST_OPEN
+    os.close(copy)
+    return copy
 
 
 def loads(buffer):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wire protocol's bytes: addresses, handshake, frames (doc/protocol.md, sections 1, 2 and 6).
+"""The wire protocol's bytes: addresses, handshake, frames (doc/protocol.md, sections 1, 2 and 7).
 
 Nothing here knows what a message means. The handshake blocks; frames are made and taken apart
 without touching a socket, but for FrameReader.fill, which reads once.
@@ -99,7 +99,9 @@ def parse_lengths(view, start=0):
     """(header's length, payload's length) of the frame that begins there. Raises ProtocolError."""
     header_length, payload_length = _LENGTHS.unpack_from(view, start)
     if header_length > MAX_HEADER or payload_length > MAX_PAYLOAD:
-        raise ProtocolError(f"a frame of {header_length} + {payload_length} bytes is over the limit")
+        raise ProtocolError(
+            f"a frame of {header_length} + {payload_length} bytes is over the limit"
+        )
     return header_length, payload_length
 
 

@@ -9,7 +9,7 @@ namespace dtask::launch {
 Result<Directories> Directories::make(const model::LaunchSpec &spec, const Env &task,
                                       const std::string &shared_memory) {
     auto made = Scratch::make(scratch_base(spec.options.scratch, task), cluster_id(spec), spec.rank);
-    if (!made) return fail_from(std::move(made));
+    if (!made) return fail("--dtask-scratch=" + made.error().text());
     Directories directories;
     directories.scratch_ = std::move(*made);
     if (spec.options.engine == model::Engine::native) directories.make_store(spec, shared_memory);

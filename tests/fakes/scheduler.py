@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scheduler without workers, for tests of the Python client.
 
-It speaks doc/protocol.md by itself, on purpose without dtask._wire, records what clients send, and
-answers as told: by running the functions here ("run"), with None at once ("none"), or not at all
-("hold"). `python3 scheduler.py` serves "none" in a process of its own and prints address and token:
-to measure a client.
+It speaks doc/protocol.md, records what clients send, and answers as told: by running the functions
+here ("run"), with None at once ("none"), or not at all ("hold"). With `stores`, values over 64 KiB
+stay in a FakeStore, and `release` takes them away. `python3 scheduler.py` serves "none" in a
+process of its own and prints address and token: to measure a client.
 """
 
-import hashlib
-import hmac
-import json
 import os
 import pickle
 import socket
-import struct
 import sys
 import threading
 import traceback
 
-from dtask._inputs import load  # what the pickles themselves name
+import wire
+from store import FakeStore
 
-MAGIC = b"dtask-1\n"
+from dtask._inputs import load  # what the pickles themselves name
 
 
 class FakeScheduler:
@@ -29,12 +26,14 @@ class FakeScheduler:
     received  (header, payload) of every frame, in order
     """
 
-    def __init__(self, answer="run", token=None, welcome=None):
+    def __init__(self, answer="run", token=None, welcome=None, stores=0):
         self.answer = answer
         self.token = token or os.urandom(32)
+        self.stores = [FakeStore(self.token) for _ in range(stores)]
         self.received = []
         self.functions = {}
-        self.values = {}  # of graphs' tasks: what a `failed` or `done` says of each
+        self.released = set()
+        self.values = {}  # of tasks: what a `failed` or `done` says of each
         self.connections = []
         self.welcome = {
             "t": "welcome",
@@ -80,6 +79,8 @@ class FakeScheduler:
         self._listener.shutdown(socket.SHUT_RDWR)  # close alone would not wake accept
         self._listener.close()
         self.drop()
+        for store in self.stores:
+            store.close()
 
     def drop(self):
         """Close the clients' connections."""
@@ -91,10 +92,8 @@ class FakeScheduler:
 
     def send(self, header, payload=b""):
         """Send a frame to every client."""
-        data = json.dumps(header).encode()
-        data = struct.pack("<II", len(data), len(payload)) + data + payload
         for connection in self.connections:
-            connection.sendall(data)
+            self._send_to(connection, header, payload)
 
     def expect(self, kind, count=1, timeout=10):
         """Wait until `count` frames of a type have come; returns them."""
@@ -142,26 +141,12 @@ class FakeScheduler:
     def _serve(self, connection):
         stream = connection.makefile("rb", buffering=1 << 18)
         try:
-            hello = stream.read(48)
-            port = connection.getsockname()[1]
-            if hello[:8] != MAGIC or hello[9:11] != struct.pack("<H", port):
-                return
-            nonce = os.urandom(32)
-            proof = hmac.new(self.token, b"dtask accept" + hello + nonce, hashlib.sha256).digest()
-            connection.sendall(MAGIC + nonce + proof)
-            want = hmac.new(self.token, b"dtask initiate" + hello + nonce, hashlib.sha256).digest()
-            if stream.read(32) != want:
+            if not wire.accept(connection, stream, self.token):
                 return
             self.connections.append(connection)
             self._send_to(connection, self.welcome)
             last, known = 0, set()
-            while True:
-                lengths = stream.read(8)
-                if len(lengths) < 8:
-                    return
-                header_length, payload_length = struct.unpack("<II", lengths)
-                header = json.loads(stream.read(header_length))
-                payload = stream.read(payload_length)
+            for header, payload in wire.frames(stream):
                 if header["t"] == "function":
                     assert header["f"] not in known, "a function's number was used before"
                     known.add(header["f"])
@@ -186,8 +171,7 @@ class FakeScheduler:
 
     @staticmethod
     def _send_to(connection, header, payload=b""):
-        data = json.dumps(header).encode()
-        connection.sendall(struct.pack("<II", len(data), len(payload)) + data + payload)
+        connection.sendall(wire.frame(header, payload))
 
     def _handle(self, connection, header, payload):
         kind = header["t"]
@@ -203,13 +187,19 @@ class FakeScheduler:
                 {"t": "done", "k": header["k"], "len": [len(none)] * count},
                 none * count,
             )
+        elif kind == "release":
+            self.released.update(header["k"])
+            for store in self.stores:
+                for k in header["k"]:
+                    store.values.pop(k, None)
         elif kind == "submit" and self.answer == "run":
             at = 0
             for k, length in zip(header["k"], header["len"]):
-                self._run(connection, header["f"], k, payload[at : at + length])
+                answer = self.values[k] = self._outcome(header["f"], k, payload[at : at + length])
+                self._tell(connection, answer)
                 at += length
-
         elif kind == "graph" and self.answer == "run":
+            assert self.released.isdisjoint(header["in"]), "an input was released before"
             at, inputs = 0, iter(header["in"])
             columns = (header[name] for name in ("f", "k", "inputs", "want", "len"))
             for f, k, count, want, length in zip(*columns):
@@ -222,11 +212,13 @@ class FakeScheduler:
                     answer = self._outcome(f, k, data, [body for _, body in needed])
                 self.values[k] = answer
                 if want:
-                    self._send_to(connection, *answer)
+                    self._tell(connection, answer)
                 at += length
 
-    def _run(self, connection, f, k, data):
-        self._send_to(connection, *self._outcome(f, k, data))
+    def _tell(self, connection, answer):
+        """A `stored` goes without the pickle, which is what other tasks get as an input here."""
+        header, body = answer
+        self._send_to(connection, header, b"" if header["t"] == "stored" else body)
 
     def _outcome(self, f, k, data, inputs=()):
         try:
@@ -249,6 +241,8 @@ class FakeScheduler:
             )
             about = {"t": "failed", "k": k, "kind": "raised", "message": str(error), "tries": 1}
             return about, body
+        if self.stores and len(body) > 64 << 10:
+            return {"t": "stored", "k": k, **self.stores[0].put(k, value)}, body
         return {"t": "done", "k": [k], "len": [len(body)]}, body
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions and exceptions for tests, importable so that plain pickle finds them."""
 
+import pickle
+
 
 def inc(x):
     return x + 1
@@ -57,3 +59,25 @@ class Unpicklable:
 
 def make_unpicklable():
     return Unpicklable()
+
+
+class Block:
+    """Bytes that pickle leaves out of band where it may."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce_ex__(self, protocol):
+        return Block, (pickle.PickleBuffer(self.data) if protocol >= 5 else bytes(self.data),)
+
+
+def make_blocks(*sizes):
+    return [Block(bytes([i % 251]) * size) for i, size in enumerate(sizes)]
+
+
+def first_bytes(blocks):
+    return [bytes(block.data[:1]) for block in blocks]
+
+
+def size_of(value, more=b""):
+    return len(value) + len(more)

@@ -147,6 +147,23 @@ def test_large_graphs_go_in_parts(start):
     assert [part["complete"] for part in parts] == [0] * (len(parts) - 1) + [1]
 
 
+def test_large_values_stay_on_the_workers(start):
+    fake, client = start("run", stores=1)
+    graph = {
+        "literal": bytes(100 << 10),
+        "big": (operator.add, "literal", bytes(1)),
+        "size": (len, "big"),
+        "twice": (operator.add, "big", "big"),
+    }
+    size, big, literal = get(graph, ["size", "big", "literal"], client=client)
+    assert (size, big, literal) == ((100 << 10) + 1, bytes(size), bytes(100 << 10))
+    assert len(fake.stores[0].asked) == 2, "those that are wanted come, once"
+    released = fake.expect("release")
+    while sum(len(header["k"]) for header, _ in released) < 2:
+        released = fake.expect("release", len(released) + 1)
+    assert get(graph, "twice", client=client) == bytes(2 * size)
+
+
 def test_what_cannot_be_pickled_fails_alone(start):
     fake, client = start("run")
     lock = threading.Lock()

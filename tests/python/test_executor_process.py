@@ -15,10 +15,10 @@ import functions
 import pytest
 from places import ROOT
 
-from dtask import _pickling
+from dtask import _inputs, _pickling, _store
 
 RECORD = struct.Struct("<B7xQQQ")
-FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE = range(1, 8)
+FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT, STORED, MISSING = range(1, 11)
 
 
 class Process:
@@ -68,7 +68,7 @@ class Process:
         self.send(CALL, number, 5, pickle.dumps((args, kwargs), 5))
         kind, self.micros, task, body = self.receive()
         assert task == 5
-        return kind, pickle.loads(body) if kind != TOO_LARGE else body
+        return kind, body if kind in (TOO_LARGE, STORED, MISSING) else pickle.loads(body)
 
     def end(self):
         self.sock.shutdown(socket.SHUT_RDWR)
@@ -202,6 +202,75 @@ def test_large_values(run):
     one = run()
     data = os.urandom(5 << 20)
     assert one.call(bytes.upper, data) == (RESULT, data.upper())
+
+
+def stored_input(path):
+    """What stands for the value of a file where an input's pickle would."""
+    return pickle.dumps(_inputs._Call(_store.load, str(path)), 5)
+
+
+def test_values_stay_in_the_store(run, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    one = run(DTASK_STORE=str(store))
+    assert one.call(bytes, 60 << 10) == (RESULT, bytes(60 << 10))
+    assert os.listdir(store) == []
+    kind, size = one.call(functions.make_blocks, 100, 1 << 20)
+    assert kind == STORED and os.listdir(store) == ["5"]
+    assert int(size) == (store / "5").stat().st_size
+    assert functions.first_bytes(_store.load(store / "5")) == [b"\0", b"\1"]
+    kind, size = one.call(bytes, 65 << 20)
+    assert kind == STORED and int(size) > 65 << 20
+
+
+def test_inputs_from_the_store(run, tmp_path):
+    _store.write(str(tmp_path), 1, _store.pack(functions.make_blocks(100, 1 << 20)))
+    one = run()
+    one.send(FUNCTION, 1, 0, pickle.dumps(functions.echo))
+    places = (0, pickle.dumps("small"), 0)
+    names = pickle.dumps((tuple(_inputs._Call(_inputs.get, i) for i in range(3)), {}), 5)
+    one.send(INPUT, 0, 7, stored_input(tmp_path / "1"))
+    one.send(CALL, 1, 7, _inputs.wrap_mixed(names, places))
+    kind, _, _, body = one.receive()
+    (first, small, again), _ = pickle.loads(body)
+    assert kind == RESULT and small == "small" and first is again
+    assert functions.first_bytes(first) == [b"\0", b"\1"]
+
+
+def test_inputs_that_are_missing(run, tmp_path):
+    one = run()
+    one.send(FUNCTION, 1, 0, pickle.dumps(functions.echo))
+    one.send(INPUT, 0, 7, stored_input(tmp_path / "1"))
+    one.send(CALL, 1, 7, pickle.dumps(((1,), {})))
+    kind, _, task, body = one.receive()
+    assert (kind, task) == (MISSING, 7)
+    assert "No such file" in body.decode() and str(tmp_path / "1") in body.decode()
+    kind, (_, name, _, _) = one.call(open, str(tmp_path / "1"))
+    assert (kind, name) == (ERROR, "FileNotFoundError"), "that is the function's affair"
+    (tmp_path / "2").write_bytes(b"cut")
+    one.send(INPUT, 0, 7, stored_input(tmp_path / "2"))
+    one.send(CALL, 1, 7, pickle.dumps(((1,), {})))
+    kind, _, _, body = one.receive()
+    assert kind == ERROR and pickle.loads(body)[1] == "Damaged"
+    assert one.call(functions.inc, 1) == (RESULT, 2)
+
+
+def test_a_store_that_is_full(run, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    one = run(DTASK_STORE=str(store))
+
+    def limit():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    one.call(limit)
+    kind, (_, name, message, _) = one.call(bytes, 2 << 20)
+    assert (kind, name) == (ERROR, "OSError")
+    assert "could not be written to the worker's store" in message and str(store) in message
+    assert os.listdir(store) == []
+    assert one.call(bytes, 100 << 10)[0] == STORED
 
 
 def test_print_comes_at_once_and_whole(run):

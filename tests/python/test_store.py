@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values in files: packing, writing, mapping."""
+
+import errno
+import os
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+
+import functions
+import pytest
+from places import ROOT
+from store import packed
+
+from dtask import _store
+
+KIB = 1 << 10
+
+
+def parts_of(data):
+    """The parts of a file, taken apart by the specification."""
+    (count,) = struct.unpack_from("<Q", data)
+    sizes = struct.unpack_from(f"<{count}Q", data, 8)
+    at, parts = 8 * (1 + count), []
+    for size in sizes:
+        at = (at + 63) // 64 * 64
+        parts.append(data[at : at + size])
+        at += size
+    assert at == len(data)
+    return parts
+
+
+def test_the_fixture():
+    path = os.path.join(ROOT, "tests", "fixtures", "protocol", "value.stored")
+    first, second = _store.load(path)
+    assert first == b"abc" and isinstance(second, memoryview) and bytes(second) == bytes(100)
+
+
+def test_small_values_are_one_pickle():
+    for value in (None, bytes(60 * KIB), functions.make_blocks(10, 20 * KIB, 30 * KIB)):
+        data = _store.pack(value)
+        assert isinstance(data, bytes) and len(data) <= 64 * KIB
+        assert type(pickle.loads(data)) is type(value)
+
+
+@pytest.mark.parametrize(
+    "sizes, apart",
+    [
+        ([64 * KIB], [64 * KIB]),
+        ([16 * KIB] * 4, [16 * KIB] * 4),
+        ([16 * KIB - 1] * 5, []),
+        ([100, 70 * KIB, 16 * KIB - 1, 1 << 20], [70 * KIB, 1 << 20]),
+    ],
+)
+def test_large_buffers_are_parts(sizes, apart):
+    parts = _store.pack(functions.make_blocks(*sizes))
+    assert [len(part) for part in parts[1:]] == apart
+    assert len(parts[0]) < 1 << 20
+
+
+def test_large_pickles_are_parts():
+    (data,) = _store.pack(bytes(70 * KIB))
+    assert pickle.loads(data) == bytes(70 * KIB)
+
+
+def test_by_cloudpickle():
+    offset = functions.make_blocks(100 * KIB)
+
+    def local():
+        return offset
+
+    parts = _store.pack(local)
+    assert [len(part) for part in parts[1:]] == [100 * KIB], "each buffer once"
+    assert pickle.loads(_store.pack(lambda: 5))() == 5
+    with pytest.raises(TypeError, match="stays here"):
+        _store.pack(functions.Unpicklable())
+
+
+def test_files(tmp_path):
+    value = functions.make_blocks(20 * KIB, 64, 100 * KIB + 1, 1 << 20)
+    size = _store.write(str(tmp_path), 7, _store.pack(value))
+    path = tmp_path / "7"
+    data = path.read_bytes()
+    assert size == len(data) and os.listdir(tmp_path) == ["7"]
+    assert path.stat().st_mode & 0o077 == 0
+    assert [len(part) for part in parts_of(data)[1:]] == [20 * KIB, 100 * KIB + 1, 1 << 20]
+    loaded = _store.load(str(path))
+    path.unlink()  # who has mapped a value keeps it
+    assert [bytes(block.data) for block in loaded] == [block.data for block in value]
+    assert loaded[3].data.readonly
+    assert [block.data for block in _store.loads(packed(value))] == [b.data for b in value]
+
+
+def test_many_parts(tmp_path):
+    """More than one writev takes."""
+    value = functions.make_blocks(*[16 * KIB] * 1500)
+    _store.write(str(tmp_path), 1, _store.pack(value))
+    assert functions.first_bytes(_store.load(tmp_path / "1")) == functions.first_bytes(value)
+
+
+def test_arrays(tmp_path):
+    numpy = pytest.importorskip("numpy")
+    value = {"a": numpy.arange(100_000.0), "b": numpy.ones((300, 300), order="F"), "c": [1]}
+    _store.write(str(tmp_path), 1, _store.pack(value))
+    loaded = _store.load(tmp_path / "1")
+    assert (loaded["a"] == value["a"]).all() and (loaded["b"] == 1).all() and loaded["c"] == [1]
+    assert not loaded["a"].flags.writeable and not loaded["a"].flags.owndata
+    assert loaded["a"].ctypes.data % 64 == 0
+    rows = numpy.ones((400, 400))[:, ::2]  # not in one piece
+    _store.write(str(tmp_path), 2, _store.pack(rows))
+    assert (_store.load(tmp_path / "2") == rows).all()
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(_store.Missing, match="No such file") as caught:
+        _store.load(str(tmp_path / "1"))
+    error = caught.value
+    assert isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    assert error.errno == errno.ENOENT and error.filename == str(tmp_path / "1")
+    os.symlink("nowhere", tmp_path / "2")
+    with pytest.raises(_store.Missing):
+        _store.load(str(tmp_path / "2"))
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "1"
+    whole = packed(functions.make_blocks(1000))
+    for data in (
+        b"",
+        b"\1",
+        bytes(8),
+        struct.pack("<Q", 1),
+        struct.pack("<Q", 2**64 - 1) + bytes(100),
+        struct.pack("<QQ", 1, 2**64 - 1) + bytes(100),
+        whole[:-1],
+        whole[:100],
+    ):
+        path.write_bytes(data)
+        with pytest.raises(_store.Damaged, match=f"^{path}: (not a|a) stored value"):
+            _store.load(str(path))
+
+
+def test_a_value_that_cannot_be_written(tmp_path):
+    with pytest.raises(OSError, match="could not be written to the worker's store: No such") as e:
+        _store.write(str(tmp_path / "none"), 1, [b"abc"])
+    assert e.value.errno == errno.ENOENT and str(tmp_path / "none") in str(e.value)
+    script = (
+        "import resource\nfrom dtask import _store\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))\n"
+        f"try:\n    _store.write({str(tmp_path)!r}, 1, [b'abc', bytes(2 << 20)])\n"
+        "except OSError as error:\n    print(error)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.path.join(ROOT, "python")},
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=60,
+    ).stdout
+    assert "the value of 2097280 bytes could not be written to the worker's store: File too" in out
+    assert os.listdir(tmp_path) == [], "nothing is left of it"
+
+
+def test_more_inputs_than_descriptors(tmp_path):
+    """A mapping may cost a descriptor: the function is left some to open files with."""
+    _store.write(str(tmp_path), 1, _store.pack(functions.make_blocks(20 * KIB, 70 * KIB)))
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, limit[1]), limit[1]))
+    try:
+        kept = [_store.load(tmp_path / "1") for _ in range(1500)]
+        with open(tmp_path / "1", "rb"):
+            assert bytes(kept[-1][1].data) == b"\1" * 70 * KIB
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)

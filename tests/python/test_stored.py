@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values that stay on workers, from the client's side: fetched, lost, released, and as inputs."""
+
+import gc
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import functions
+import pytest
+import wire
+from store import packed
+
+import dtask
+
+BIG = 100 << 10  # bytes: a value of that size stays on its worker
+
+
+@pytest.fixture
+def told(start):
+    """A held task whose value the test places: told(stores) -> (fake, client, future, its k)."""
+
+    def told(stores=2):
+        fake, client = start("hold", stores=stores)
+        future = client.submit(bytes, BIG)
+        return fake, client, future, fake.tasks(1)[0][0]
+
+    return told
+
+
+def place(fake, k, store, value=None):
+    """Tell that the value of k is in a store, and put it there unless it is None."""
+    where = {"d": 40, "size": 1, "at": store.address}
+    if value is not None:
+        where = store.put(40, value)
+    fake.send({"t": "stored", "k": k, **where})
+
+
+def released(fake, count):
+    """Wait until that many values have been released; their numbers, a list for each message."""
+    frames = fake.expect("release")
+    while sum(len(header["k"]) for header, _ in frames) < count:
+        frames = fake.expect("release", len(frames) + 1)
+    return [header["k"] for header, _ in frames]
+
+
+def background(function):
+    """Run a function in a thread; the future of its result."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(function)
+    finally:
+        pool.shutdown(wait=False)
+
+
+# Fetching.
+
+
+def test_a_value_comes_when_it_is_asked_for(start):
+    fake, client = start("run", stores=1)
+    ended = threading.Event()
+    future = client.submit(bytes, BIG)
+    future.add_done_callback(lambda _: ended.set())
+    dtask.wait([future], 20)
+    assert ended.wait(20) and future.done() and future.status == "finished"
+    assert future.exception() is None and future.traceback() is None
+    assert fake.stores[0].asked == []
+    assert future.result(20) == bytes(BIG)
+    assert future.result(20) is future.result(20)
+    assert len(fake.stores[0].asked) == 1
+
+
+def test_everything_that_asks_for_results(start):
+    fake, client = start("run", stores=1)
+    sizes = [10, BIG, BIG + 1, 20]
+    values = [bytes(size) for size in sizes]
+    futures = client.map(bytes, sizes)
+    bad = client.submit(functions.fail)
+    assert client.gather(futures) == values
+    assert client.gather([*client.map(bytes, sizes), bad], errors="skip") == values
+    pairs = dtask.as_completed(client.map(bytes, sizes), with_results=True)
+    assert sorted(len(value) for _, value in pairs) == sorted(sizes)
+    with client.get_executor() as pool:
+        assert list(pool.map(bytes, sizes, timeout=60)) == values
+    assert fake.stores[0].accepted == 1, "the connection is kept"
+
+
+def test_arrays_are_views_of_what_came(start):
+    numpy = pytest.importorskip("numpy")
+    fake, client = start("run", stores=1)
+    value = client.submit(numpy.arange, 1_000_000).result(60)
+    assert (value == numpy.arange(1_000_000)).all()
+    assert not value.flags.writeable and not value.flags.owndata
+
+
+def test_threads_that_ask_at_once_fetch_once(told):
+    fake, client, future, k = told(1)
+    fake.stores[0].hold = threading.Event()
+    place(fake, k, fake.stores[0], bytes(BIG))
+    with ThreadPoolExecutor(4) as pool:
+        results = [pool.submit(future.result, 60) for _ in range(4)]
+        fake.stores[0].hold.set()
+        assert len({id(result.result(60)) for result in results}) == 1
+    assert len(fake.stores[0].asked) == 1
+
+
+def test_a_value_that_cannot_be_unpickled(told):
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0], functions.Unloadable())
+    with pytest.raises(dtask.PickleError, match="cannot be unpickled.*cannot be loaded"):
+        future.result(20)
+    assert future.status == "error"
+
+
+def test_in_a_done_callback(told):
+    fake, client, future, k = told(1)
+    seen, ended = [], threading.Event()
+    future.add_done_callback(lambda one: (seen.append(one.result()), ended.set()))
+    place(fake, k, fake.stores[0], bytes(BIG))
+    assert ended.wait(20) and seen == [bytes(BIG)]
+
+
+def test_in_a_done_callback_nobody_waits_for_another_place(told):
+    fake, client, future, k = told(2)
+    caught, ended = [], threading.Event()
+
+    def ask(one):
+        try:
+            one.result()
+        except RuntimeError as error:
+            caught.append(str(error))
+        ended.set()
+
+    future.add_done_callback(ask)
+    place(fake, k, fake.stores[0])
+    assert ended.wait(20) and "done callback" in caught[0]
+    assert fake.expect("lost")[0][0]["k"] == k
+    place(fake, k, fake.stores[1], bytes(BIG))
+    assert future.result(20) == bytes(BIG)
+
+
+# Losing.
+
+
+def gone(store):
+    pass
+
+
+def refused(store):
+    store.close()
+
+
+def cut(store):
+    store.put(40, bytes(BIG))
+    store.cut = 5000
+
+
+@pytest.mark.parametrize("trouble", [gone, refused, cut])
+def test_a_value_that_is_not_there_comes_from_elsewhere(told, trouble):
+    fake, client, future, k = told(2)
+    first, second = fake.stores
+    trouble(first)
+    place(fake, k, first)
+    result = background(lambda: future.result(60))
+    ((lost, _),) = fake.expect("lost")
+    assert lost == {"t": "lost", "k": k, "at": first.address}
+    assert not result.done() and future.done()
+    place(fake, k, second, bytes(BIG))
+    assert result.result(60) == bytes(BIG)
+    assert len(fake.expect("lost")) == 1
+
+
+def test_it_may_be_where_it_was(told):
+    """Lost there, made anew there."""
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0])
+    result = background(lambda: future.result(60))
+    fake.expect("lost")
+    place(fake, k, fake.stores[0], bytes(BIG))
+    assert result.result(60) == bytes(BIG)
+
+
+def test_a_value_that_has_moved_before_it_is_asked_for(told):
+    fake, client, future, k = told(2)
+    place(fake, k, fake.stores[0])
+    place(fake, k, fake.stores[1], bytes(BIG))
+    client.info()  # both have been dealt with
+    assert future.result(20) == bytes(BIG)
+    assert fake.stores[0].asked == []
+
+
+def test_a_value_that_is_lost_for_good(told):
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0])
+    result = background(lambda: future.result(60))
+    fake.expect("lost")
+    dependent = client.submit(len, future)
+    fake.expect("graph")
+    fake.send({"t": "failed", "k": k, "kind": "crashed", "message": "", "signal": 9, "tries": 3})
+    with pytest.raises(dtask.WorkerCrashed, match="SIGKILL"):
+        result.result(60)
+    assert future.status == "error" and isinstance(future.exception(), dtask.WorkerCrashed)
+    assert not dependent.done(), "that is for the scheduler to say"
+    with pytest.raises(dtask.WorkerCrashed):
+        client.submit(len, future).result(20)
+
+
+def test_a_failure_with_an_exception_of_the_function(told):
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0])
+    body = pickle.dumps((pickle.dumps(ValueError("second time")), "ValueError", "", "trace"))
+    fake.send({"t": "failed", "k": k, "kind": "raised", "message": "", "tries": 1}, body)
+    client.info()
+    with pytest.raises(ValueError, match="second time"):
+        client.gather([future])
+    assert future.traceback() == "trace"
+
+
+def test_the_time_out_bounds_it_all(told):
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0])
+    for _ in range(2):
+        with pytest.raises(dtask.TimeoutError, match="the value of bytes-1 has not come within"):
+            future.result(0.3)
+    assert len(fake.expect("lost")) == 1, "it is told once"
+    fake.stores[0].hold = threading.Event()
+    place(fake, k, fake.stores[0], bytes(BIG))
+    client.info()
+    with pytest.raises(dtask.TimeoutError):
+        future.result(0.3)
+    fake.stores[0].hold.set()
+    assert len(fake.expect("lost")) == 1, "a slow worker has not lost it"
+    assert future.result(60) == bytes(BIG)
+
+
+def test_the_cluster_is_lost_meanwhile(told):
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0])
+    result = background(lambda: future.result(60))
+    fake.expect("lost")
+    fake.drop()
+    with pytest.raises(dtask.ClusterLost, match="closed the connection"):
+        result.result(60)
+    assert future.status == "lost"
+
+
+def test_the_cluster_is_lost_before(told):
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0], bytes(BIG))
+    dtask.wait([future], 20)
+    client.close()
+    with pytest.raises(dtask.ClusterLost, match="bytes-1: the client is closed"):
+        future.result(20)
+
+
+@pytest.mark.parametrize("bad", [{"at": "nowhere"}, {"at": 5}, {}])
+def test_a_scheduler_that_breaks_the_protocol(told, bad):
+    fake, client, future, k = told(1)
+    fake.send({"t": "stored", "k": k, "d": 1, "size": 1, **bad})
+    with pytest.raises(dtask.ClusterLost, match="the scheduler (sent|broke)"):
+        future.result(20)
+
+
+# Releasing.
+
+
+def test_a_value_is_released_with_its_future(start):
+    fake, client = start("run", stores=1)
+    futures = client.map(bytes, [BIG] * 3)
+    small = client.submit(functions.inc, 1)
+    client.gather([futures, small])
+    numbers = [future._number for future in futures]
+    del small
+    client.info()
+    assert not [header for header, _ in fake.received if header["t"] == "release"]
+    del futures[0]
+    assert released(fake, 1) == [numbers[:1]]
+    del futures
+    assert sorted(sum(released(fake, 3), [])) == numbers
+    client.info()
+    assert fake.stores[0].values == {}
+
+
+def test_releases_are_batched(start):
+    fake, client = start("run", stores=1)
+    futures = client.map(bytes, [BIG] * 100)
+    dtask.wait(futures, 60)
+    client.info()  # the receiver has let go of the last one
+    with client._session.connection._lock:  # whoever drops a future may hold this lock
+        del futures
+    assert list(map(sorted, released(fake, 100))) == [list(range(1, 101))]
+
+
+def test_a_future_in_a_cycle(start):
+    fake, client = start("run", stores=1)
+    future = client.submit(bytes, BIG)
+    future.result(20)
+    future.itself = future
+    del future
+    gc.collect()
+    fake.expect("release")
+
+
+def test_a_future_that_nobody_kept(start):
+    fake, client = start("run", stores=1)
+    client.submit(bytes, BIG)
+    assert fake.expect("release")[0][0]["k"] == [1]
+
+
+def test_a_value_that_came_too_late(told):
+    fake, client, future, k = told(1)
+    future.cancel()
+    place(fake, k, fake.stores[0], bytes(BIG))
+    assert fake.expect("release")[0][0]["k"] == [k]
+
+
+def test_after_a_fork_nothing_is_sent(told):
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0], bytes(BIG))
+    dtask.wait([future], 20)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            future.result()
+        except dtask.ClusterLost as error:
+            os.write(write, str(error).encode())
+        del future
+        gc.collect()
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        assert "forked" in file.read()
+    assert os.waitpid(pid, 0)[1] == 0
+    assert future.result(20) == bytes(BIG)
+    client.info()
+    assert {header["t"] for header, _ in fake.received} == {"function", "submit", "info"}
+
+
+# As inputs.
+
+
+def test_a_stored_input_stays_where_it_is(start):
+    fake, client = start("run", stores=1)
+    big, small = client.submit(bytes, BIG), client.submit(bytes, 10)
+    total = client.submit(functions.add, client.submit(len, big), client.submit(len, small))
+    assert total.result(20) == BIG + 10
+    ((header, _),) = fake.expect("graph")
+    assert header["in"] == [big._number] and header["inputs"] == [1]
+    assert header["complete"] == 1 and header["want"] == [1]
+    assert fake.stores[0].asked == []
+    assert big.result(20) == bytes(BIG)
+    assert client.submit(len, big).result(20) == BIG, "a value that was fetched is there still"
+    assert len(fake.expect("graph", 2)) == 2
+
+
+def test_inputs_of_both_kinds(start):
+    fake, client = start("run", stores=1)
+    one, two = client.map(bytes, [BIG, BIG + 1])
+    small = client.submit(functions.inc, 4)
+    future = client.submit(functions.echo, two, [small, {"x": one}], again=two, plain="p")
+    args, kwargs = future.result(20)
+    assert args == (bytes(BIG + 1), [5, {"x": bytes(BIG)}])
+    assert kwargs == {"again": bytes(BIG + 1), "plain": "p"}
+    ((header, payload),) = fake.expect("graph")
+    assert header["in"] == [two._number, one._number] and len(payload) < 1000
+
+
+def test_a_chain_of_stored_values(start):
+    fake, client = start("run", stores=1)
+    future = client.submit(bytes, BIG)
+    for _ in range(20):
+        future = client.submit(bytes, future)
+    assert future.result(60) == bytes(BIG)
+    assert len(fake.expect("graph", 20)) == 20
+
+
+def test_what_a_frame_sets_free_goes_together(told):
+    fake, client, future, k = told(1)
+    dependents = [client.submit(functions.size_of, future, b"x" * i) for i in range(50)]
+    place(fake, k, fake.stores[0], bytes(BIG))
+    ((header, _),) = fake.expect("graph")
+    assert header["in"] == [k] * 50 and len(set(header["k"])) == 50
+    del future
+    types = [header["t"] for header, _ in fake.expect("release") and fake.received]
+    assert types.index("graph") < types.index("release")
+    assert not any(dependent.done() for dependent in dependents)
+
+
+def test_an_input_of_another_client(start):
+    fake, client = start("run", stores=1)
+    other = start("run")[1]
+    assert other.submit(len, client.submit(bytes, BIG)).result(20) == BIG
+
+
+def test_an_input_that_is_dropped_at_once(start):
+    fake, client = start("run", stores=1)
+    assert client.submit(len, client.submit(bytes, BIG)).result(20) == BIG
+    assert fake.expect("release")[0][0]["k"] == [1], "and not before the graph: see the fake"
+
+
+# Scattering.
+
+
+def test_large_values_are_scattered_to_a_worker(start):
+    fake, client = start("run", stores=1)
+    small, large = client.scatter([bytes(10), bytes(BIG)])
+    assert small.done()
+    assert client.gather(client.map(len, [small, large])) == [10, BIG]
+    sizes = [sum(header["len"]) for header, _ in fake.expect("submit", 2)]
+    assert sum(sizes) < BIG + 1000, "it was sent once"
+    assert large.result(20) == bytes(BIG) and large.key.startswith("bytes-")
+    with pytest.raises(dtask.TooLarge, match="the scattered bytes: 64.0 MiB pickled, at most"):
+        client.scatter(bytes(64 << 20))
+
+
+def test_large_keywords_of_a_map_are_sent_once(start):
+    fake, client = start("run", stores=1)
+    values = client.gather(client.map(functions.size_of, ["a", "bc"] * 50, more=bytes(BIG)))
+    assert values == [BIG + 1, BIG + 2] * 50
+    sent = sum(len(payload) for _, payload in fake.received)
+    assert BIG < sent < 2 * BIG
+    assert fake.expect("release")[0][0]["k"] == [1]
+    future = client.submit(functions.inc, 1)
+    assert client.gather(client.map(functions.add, [1], more=future)) == [3]
+    assert client.map(functions.size_of, [], more=bytes(BIG)) == []
+
+
+# The bytes.
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        wire.frame({"t": "data", "size": "1"}, b"x"),
+        wire.frame({"t": "data", "size": 1}, b"xy"),
+        wire.frame({"t": "data", "size": -1}, b"x"),
+        wire.frame({"t": "data", "size": 1}),
+        wire.frame({"t": "weather"}),
+        b"\xff" * 16,
+        wire.frame({"t": "data", "size": 3}, b"x") + wire.frame({"t": "data", "size": 2}, b"x"),
+        wire.frame({"t": "data", "size": 100}, bytes(100)),
+    ],
+)
+def test_a_worker_that_breaks_the_protocol(told, answer):
+    fake, client, future, k = told(2)
+    fake.stores[0]._answer = lambda connection, _: connection.sendall(answer)
+    place(fake, k, fake.stores[0])
+    result = background(lambda: future.result(60))
+    if b'"size": 100}' in answer:  # well-formed pieces of what is no value
+        with pytest.raises(dtask.PickleError, match="not a stored value"):
+            result.result(60)
+        return
+    fake.expect("lost")
+    place(fake, k, fake.stores[1], bytes(BIG))
+    assert result.result(60) == bytes(BIG)
+
+
+def test_values_in_pieces(told):
+    fake, client, future, k = told(1)
+    fake.stores[0]._piece = 4000
+    value = functions.make_blocks(10, BIG, BIG)
+    place(fake, k, fake.stores[0], value)
+    found = future.result(60)
+    assert [block.data for block in found] == [block.data for block in value]
+    assert packed(found) == packed(value)
