@@ -26,6 +26,11 @@ Task *held_by(Core &core, WorkerId worker, TaskId id) {
     return held && task.worker == worker ? &task : nullptr;
 }
 
+// Whether the worker has the task's value, or is making it.
+bool keeps(Core &core, WorkerId worker, TaskId id) {
+    return held_by(core, worker, id) || core.workers.at(worker).holds.contains(id);
+}
+
 // The assigned task that a report speaks of, or null where the report is stale.
 Task *reported(Core &core, WorkerId worker, TaskId id, InstanceId instance) {
     Task *task = held_by(core, worker, id);
@@ -108,7 +113,12 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
     for (std::size_t n = 0; n < done.k.size(); n++) {
         TaskId task_id{done.k[n]};
         Task *task = reported(r.core, id, task_id, InstanceId{done.i[n]});
-        if (!task) continue;
+        bool stored = !done.stored.empty() && done.stored[n] > 0;
+        if (!task) {
+            // Nobody wants its value, unless it is being made there once more.
+            if (stored && !keeps(r.core, id, task_id)) r.comm.free(id, task_id);
+            continue;
+        }
         life::take_back(r.core, task_id, *task);
         worker.done++;
         learn_run_time(r.core, task->function, done.us[n]);
@@ -126,7 +136,7 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
             life::fail(r, task_id, *task, std::move(failure));
             continue;
         }
-        if (!done.stored.empty() && done.stored[n] > 0)
+        if (stored)
             life::finish_stored(r, task_id, *task, done.stored[n]);
         else
             life::finish(r, task_id, *task, (*values)[n]);

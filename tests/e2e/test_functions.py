@@ -223,20 +223,15 @@ def test_too_large(cluster):
     run(
         cluster,
         """
-try:
-    client.submit(bytes, (64 << 20) + 1, key="big").result(60)
-except dtask.TooLarge as error:
-    print("result", error)
+print("result", len(client.submit(bytes, (64 << 20) + 1).result(60)))
 try:
     client.submit(len, bytes((64 << 20) + 1))
 except dtask.TooLarge as error:
     print("arguments", error)
-print("largest", len(client.submit(bytes, (64 << 20) - 100).result(60)))
 """,
     )
-    assert re.search(r"^big: .*6710\d+ bytes", cluster.field("result"))
+    assert cluster.field("result") == str((64 << 20) + 1), "a result may be of any size"
     assert "the arguments of len" in cluster.field("arguments")
-    assert cluster.field("largest") == str((64 << 20) - 100)
 
 
 def test_modules_beside_the_script(cluster):
