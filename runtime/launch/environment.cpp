@@ -24,6 +24,7 @@ void append_python_path(Env &env, const std::string &directory) {
 Env client_environment(const Env &task, const model::LaunchSpec &spec, const ClusterFacts &facts,
                        const std::string &python_dir) {
     Env env = task;
+    env.unset(store_variable); // of a worker that started this step
     env.set("DTASK_ADDRESS", facts.address);
     env.set("DTASK_TOKEN", spec.token);
     env.set("DTASK_SCHEDULER_FILE", facts.scheduler_file);

@@ -56,8 +56,10 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     settings.store.directory = env.get_or(launch::store_variable, "");
     env.unset(launch::store_variable);
     settings.store.in_memory = Store::is_memory(settings.store.directory);
-    if (auto scratch = env.get("DTASK_SCRATCH"); scratch && settings.store.in_memory)
-        settings.store.spill = std::string(*scratch) + "/spill";
+    // Moving values from memory to memory would make no room.
+    auto scratch = env.get_or("DTASK_SCRATCH", "");
+    if (settings.store.in_memory && !scratch.empty() && !Store::is_memory(scratch))
+        settings.store.spill = scratch + "/spill";
     executor.env = std::move(env);
     executor.env.set("DTASK_WORKER", about.name);
     executor.oom_score_adj = executor_oom_score;

@@ -52,6 +52,11 @@ std::uint64_t Memory::usage(const std::vector<pid_t> &executors, const SharedMem
     // The group has the pages that executors wrote.
     if (group_ && group_->has_memory() && group_->needs_join())
         if (auto bytes = group_->memory_usage()) return *bytes + shared.fetched;
+    return needed(executors, shared);
+}
+
+std::uint64_t Memory::needed(const std::vector<pid_t> &executors,
+                             const SharedMemory &shared) const {
     std::uint64_t sum = shared.stored;
     for (auto pid : executors) sum += own_memory(pid, shared.mappable);
     return sum;

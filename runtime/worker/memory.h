@@ -39,6 +39,10 @@ public:
     /// Of all executors and the values that are kept: the group's usage, or the
     /// sum of resident sets. What several have mapped counts once.
     std::uint64_t usage(const std::vector<pid_t> &executors, const SharedMemory &shared = {}) const;
+    /// The same without what the kernel takes back when it needs it, as the files
+    /// that a group's processes have read: the sum of resident sets anyway.
+    std::uint64_t needed(const std::vector<pid_t> &executors,
+                         const SharedMemory &shared = {}) const;
     /// The executor to kill, if the limit is passed by what only a death makes
     /// free: the one that has most of its own. Values that can be moved are.
     std::optional<pid_t> over_limit(const std::vector<pid_t> &executors,

@@ -29,17 +29,16 @@ SharedMemory Watch::shared(const std::vector<Executor *> &executors) const {
     return values_.shared(held);
 }
 
-std::uint64_t Watch::usage() const {
+void Watch::make_room() {
     auto executors = host_.executors();
-    return memory_.usage(pids_of(executors), shared(executors));
+    values_.make_room(memory_.needed(pids_of(executors), shared(executors)), memory_.limit());
 }
-
-void Watch::make_room() { values_.make_room(usage(), memory_.limit()); }
 
 void Watch::stat() {
     memory_.forget_old_kills();
     make_room();
-    host_.on_stat(usage());
+    auto executors = host_.executors();
+    host_.on_stat(memory_.usage(pids_of(executors), shared(executors)));
 }
 
 void Watch::look() {

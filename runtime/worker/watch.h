@@ -35,7 +35,6 @@ private:
     void stat();
     void look();
     SharedMemory shared(const std::vector<Executor *> &executors) const;
-    std::uint64_t usage() const;
 
     Memory memory_;
     Values &values_;

@@ -150,6 +150,25 @@ for function, task, body in calls():
 }
 END_TEST
 
+// Values that stay in a store, and inputs that were not there.
+START_TEST(test_outcomes_about_stores) {
+    Played p(fakes::executor(R"(
+ready()
+for function, task, body in calls():
+    send(9 if task == 1 else 10, task, body, 7)
+)"));
+    p.start();
+    p.call(1, "70000");
+    p.call(2, "why");
+    wait_for(p.loop, "both", [&] { return p.outcomes.size() == 2; });
+    ck_assert(p.outcomes[0].kind == RecordKind::stored);
+    ck_text_eq(p.outcomes[0].value, "70000");
+    ck_assert_uint_eq(p.outcomes[0].us, 7);
+    ck_assert(p.outcomes[1].kind == RecordKind::missing);
+    ck_text_eq(p.outcomes[1].value, "why");
+}
+END_TEST
+
 START_TEST(test_not_started) {
     ev::Loop loop;
     auto spec = fakes::good_executor();
@@ -377,12 +396,13 @@ Suite *suite() {
     auto s = suite_create("executor");
     auto c = tcase_create("executor");
     tcase_set_timeout(c, 30);
-    for (auto test : {test_runs_calls_in_order, test_functions, test_large_values,
-                      test_kinds_of_outcome, test_not_started, test_dies_before_it_is_ready,
-                      test_dies_in_a_call, test_last_words, test_dies_in_the_middle_of_a_record,
-                      test_dies_while_idle, test_takes_no_calls_once_its_socket_is_closed,
-                      test_child_holds_the_socket, test_group_is_killed, test_says_nonsense,
-                      test_answers_nobody_asked_for, test_drop, test_its_surroundings})
+    for (auto test :
+         {test_runs_calls_in_order, test_functions, test_large_values, test_kinds_of_outcome,
+          test_outcomes_about_stores, test_not_started, test_dies_before_it_is_ready,
+          test_dies_in_a_call, test_last_words, test_dies_in_the_middle_of_a_record,
+          test_dies_while_idle, test_takes_no_calls_once_its_socket_is_closed,
+          test_child_holds_the_socket, test_group_is_killed, test_says_nonsense,
+          test_answers_nobody_asked_for, test_drop, test_its_surroundings})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

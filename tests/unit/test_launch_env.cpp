@@ -76,7 +76,10 @@ bool holds_token(const Env &env) {
 
 START_TEST(test_client_environment) {
     ClusterFacts facts{"10.0.0.1:20001", "/home/u/.dtask/12.3.json", 8, 4, 1 << 30};
-    auto env = client_environment(task(), spec(), facts, "/usr/share/dtask/python");
+    Env nested = task();
+    nested.set("DTASK_STORE", "/dev/shm/of-a-step-around"); // no place for a client
+    auto env = client_environment(nested, spec(), facts, "/usr/share/dtask/python");
+    ck_text_eq(value(env, "DTASK_STORE"), "(unset)");
     ck_text_eq(value(env, "DTASK_ADDRESS"), "10.0.0.1:20001");
     ck_text_eq(value(env, "DTASK_TOKEN"), token_text.c_str());
     ck_text_eq(value(env, "DTASK_SCHEDULER_FILE"), "/home/u/.dtask/12.3.json");

@@ -26,6 +26,7 @@ using dtask::test::wait_for;
 namespace {
 
 const Token secret = Token::random();
+constexpr std::size_t mib = 1 << 20;
 
 struct Pair {
     Pair() {
@@ -139,6 +140,31 @@ START_TEST(test_open_and_frames_in_order) {
         ck_assert(function.pickled == std::string(n * 7919 % 100'000, static_cast<char>(n)));
         ck_assert_uint_eq(must(decode_worker_count(c.far.frames[n])).n, n);
     }
+}
+END_TEST
+
+// Whoever sends much can wait until what it sent has left.
+START_TEST(test_pending_frames) {
+    ev::Loop loop;
+    Pair pair;
+    End far;
+    std::unique_ptr<Link> near;
+    std::size_t left = 30, most = 0;
+    auto send_more = [&] {
+        for (; left > 0 && near->open() && near->pending() < mib; left--)
+            near->send(encode(Function{left, "f", std::string(mib, 'x')}));
+        most = std::max(most, near->pending());
+    };
+    near = Link::accept(loop, std::move(pair.one), secret,
+                        {.on_open = [&](Role) { send_more(); },
+                         .on_frame = [](Frame) {},
+                         .on_closed = [](bool, const std::string &) {},
+                         .on_sent = send_more});
+    far.initiate(loop, std::move(pair.two), secret, Role::worker);
+    wait_for(
+        loop, "all frames", [&] { return far.frames.size() == 30; }, 20'000);
+    ck_assert_uint_eq(near->pending(), 0);
+    ck_assert_uint_lt(most, 3 * mib);
 }
 END_TEST
 
@@ -339,6 +365,7 @@ Suite *suite() {
     auto c = tcase_create("link");
     tcase_set_timeout(c, 30);
     tcase_add_test(c, test_open_and_frames_in_order);
+    tcase_add_test(c, test_pending_frames);
     tcase_add_test(c, test_first_frame_with_the_proof);
     tcase_add_test(c, test_bytes_one_by_one);
     tcase_add_test(c, test_peer_that_leaves);

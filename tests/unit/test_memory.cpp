@@ -257,6 +257,9 @@ START_TEST(test_values_and_the_limit) {
     // On v1 the group has what executors wrote, and not what the worker fetched.
     Group group(1);
     ck_assert_uint_eq(group.memory().usage(both, {9000, 9000, 5000, 0}), 12345 + 5000);
+    // What it has of files is nothing to make room for.
+    ck_assert_uint_ge(group.memory().needed(both, {mib, mib, 0, 0}), 61 * mib);
+    ck_assert_uint_lt(group.memory().needed(both, {mib, mib, 0, 0}), 80 * mib);
 }
 END_TEST
 

@@ -769,8 +769,8 @@ START_TEST(test_moves_values_to_disk) {
 ready()
 for function, task, body in calls():
     with open(os.environ["DTASK_STORE"] + "/" + str(task), "wb") as file:
-        file.write(b"v" * (30 << 20))
-    send(9, task, str(30 << 20).encode())
+        file.write(b"v" * (8 << 20))
+    send(9, task, str(8 << 20).encode())
 )");
     c.on("register", [&](Frame) {
         c.send_function();
@@ -788,10 +788,10 @@ for function, task, body in calls():
     c.script.when("enough of them on disk", [&] {
         return std::filesystem::is_symlink(memory / "1") &&
                std::filesystem::is_symlink(memory / "3") &&
-               std::filesystem::file_size(disk / "spill/3") == 30 * mib;
+               std::filesystem::file_size(disk / "spill/3") == 8 * mib;
     });
     c.bye();
-    ck_assert_int_eq(c.play(Memory({}, 150 * mib)), 0);
+    ck_assert_int_eq(c.play(Memory({}, 50 * mib)), 0);
     ck_assert(!std::filesystem::is_symlink(memory / "6"));
 }
 END_TEST
