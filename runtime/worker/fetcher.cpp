@@ -111,6 +111,7 @@ Result<void> Fetcher::take_piece(Transfer &transfer, const proto::Frame &frame) 
 
 Result<void> Fetcher::settle(Transfer &transfer) {
     const auto &what = transfer.what;
+    if (store_.has(what.data)) return {}; // made here meanwhile; end() removes what came
     auto path = transfer.on_disk ? store_.spilled_path_of(what.data) : store_.path_of(what.data);
     if (::rename(transfer.path.c_str(), path.c_str()) < 0) return fail_errno(path);
     transfer.path.clear();

@@ -259,6 +259,26 @@ START_TEST(test_dropped_while_it_comes) {
 }
 END_TEST
 
+// An executor here may make it while it comes.
+START_TEST(test_made_here_meanwhile) {
+    ev::Loop loop;
+    Site to(loop);
+    Link *link = nullptr;
+    Liar liar(loop, [&](Link &l, const Frame &) {
+        link = &l;
+        l.send(Liar::data(10, "12345"));
+    });
+    to.fetcher->fetch({7, 10, liar.address()});
+    wait_for(loop, "half of it", [&] { return to.fetcher->incoming() == 5; });
+    to.add(7, "made here");
+    link->send(Liar::data(10, "67890"));
+    ck_text_eq(to.outcome(loop, 7), "");
+    ck_text_eq(to.value(7), "made here");
+    ck_assert((to.scratch.names() == std::set<std::string>{"7"}));
+    ck_assert_uint_eq(to.store.bytes(), 9);
+}
+END_TEST
+
 // Where memory is full it comes to disk at once.
 START_TEST(test_no_room_in_memory) {
     ev::Loop loop;
@@ -456,8 +476,8 @@ Suite *suite() {
     for (auto test :
          {test_large_value, test_many_values, test_values_that_cannot_be_had,
           test_doors_that_do_wrong, test_silent_door, test_dropped_while_it_comes,
-          test_no_room_in_memory, test_no_room, test_get_from_a_client, test_nothing_for_others,
-          test_reader_that_does_not_read, test_many_at_the_door})
+          test_made_here_meanwhile, test_no_room_in_memory, test_no_room, test_get_from_a_client,
+          test_nothing_for_others, test_reader_that_does_not_read, test_many_at_the_door})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
