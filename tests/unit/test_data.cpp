@@ -230,6 +230,24 @@ START_TEST(test_a_client_cannot_have_it) {
 }
 END_TEST
 
+// Cancelled while it ran, and yet it stored its value.
+START_TEST(test_a_stored_value_that_nobody_wants) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto worker = s.worker();
+    s.submit(client, 7, 1);
+    auto run = one_run(s);
+    on_cancel(s.reactor(), client, {7});
+    s.comm.take_failures();
+    ck_assert_uint_eq(s.comm.take_kills().size(), 1);
+    s.stored(run);
+    auto frees = s.comm.take_frees();
+    ck_assert_uint_eq(frees.size(), 1);
+    ck_assert(frees[0].first == worker && frees[0].second == run.task);
+    over(s);
+}
+END_TEST
+
 START_TEST(test_a_transfer_that_fails) {
     Stage s;
     auto client = s.client_with_function();
@@ -374,7 +392,8 @@ Suite *suite() {
     for (auto test : {test_one_node_reads_one_copy, test_a_value_travels_once_to_a_node,
                       test_tasks_run_where_their_data_are, test_a_client_keeps_and_releases,
                       test_lineage, test_a_kept_value_is_lost, test_a_client_cannot_have_it,
-                      test_a_transfer_that_fails, test_an_input_that_is_missing})
+                      test_a_stored_value_that_nobody_wants, test_a_transfer_that_fails,
+                      test_an_input_that_is_missing})
         tcase_add_test(t, test);
     tcase_add_loop_test(t, test_at_random, 0, 200);
     suite_add_tcase(s, t);
