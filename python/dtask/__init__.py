@@ -24,6 +24,7 @@ _HOME = {
     "DtaskError": "errors",
     "ClusterLost": "errors",
     "ConnectError": "errors",
+    "InitializerFailed": "errors",
     "MemoryLimitExceeded": "errors",
     "PickleError": "errors",
     "ProtocolError": "errors",

@@ -13,7 +13,7 @@ from ._outbox import MAX_BATCH, MAX_TASKS
 from ._scatter import scatter, share
 from ._session import Session
 from ._waiting import as_completed, flatten, wait
-from .errors import ClusterLost, DtaskError, TimeoutError
+from .errors import ClusterLost, DtaskError, PickleError, TimeoutError, TooLarge
 
 Worker = namedtuple(
     "Worker",
@@ -98,8 +98,11 @@ class Client:
         show = self._show if progress is None else progress
         return self._map(function, zip(*iterables), kwargs, retries, priority, keys, show)
 
-    def _map(self, function, items, kwargs={}, retries=0, priority=0, keys=None, show=None):
-        """As map, with an iterable of tuples and an iterator of keys."""
+    def _map(
+        self, function, items, kwargs={}, retries=0, priority=0, keys=None, show=None, *, lenient=False
+    ):
+        """As map, with an iterable of tuples and an iterator of keys; lenient: arguments that cannot
+        be sent fail their future alone."""
         session = self._session
         number, name = session.function(function)
         what = (number, _natural("retries", retries), _integer("priority", priority))
@@ -121,8 +124,15 @@ class Client:
             for args in items:
                 if kwargs and not futures:
                     kwargs = share(session, kwargs, name)
-                data, inputs = dump(args, kwargs, name)
                 future = Future(session, name, next(keys, None))
+                try:
+                    data, inputs = dump(args, kwargs, name)
+                except (PickleError, TooLarge) as error:
+                    if not lenient:
+                        raise
+                    future._fail(error)
+                    futures.append(future)
+                    continue
                 future._progress = bar
                 futures.append(future)
                 if inputs:

@@ -102,6 +102,10 @@ class Remotes:
 
     # In any thread.
 
+    def any_away(self):
+        """Whether a value has yet to come from its worker that somebody may ask for."""
+        return any(future._away for future in list(self._futures.values()))
+
     def release(self, number):
         """The value of that task is needed no more. Takes no lock."""
         session = self._session
@@ -134,6 +138,8 @@ def bring(future, timeout, end):
         with condition:
             remote.busy = False
             condition.notify_all()
+        if future._session.closing:
+            future._session.close_soon()  # this may have been the last
 
 
 def _bring(future, remote, timeout, end):

@@ -53,11 +53,12 @@ class Session:
         self.remotes = Remotes(self)
         self._infos = deque()  # futures of info requests, in order
         self._bye = None
+        self._closing = False  # once nothing is left to do
 
         sock, where, token = connect(locate, timeout)
         self.fetcher = Fetcher(token)
         self.connection = Connection(
-            sock, where, self._on_frame, self._on_lost, self.remotes.flush, self.progress
+            sock, where, self._on_frame, self._on_lost, self._on_wake, self.progress
         )
         _sessions.add(self)
         self.connection.start()
@@ -74,6 +75,22 @@ class Session:
             self.connection.close(CLOSED)
             self.fetcher.close()
             self.progress(last=True)
+
+    def close_soon(self):
+        """Close it once no task is pending and no value has yet to come from a worker. Takes no
+        lock, so that it may be called from anywhere."""
+        self._closing = True
+        if not self.forked:
+            self.connection.wake()
+
+    @property
+    def closing(self):
+        """Whether close_soon was called."""
+        return self._closing
+
+    def is_idle(self):
+        """Whether no task is pending and no value has yet to come from a worker."""
+        return not self._pending and not self.remotes.any_away()
 
     def check(self, task=None):
         """Raise where waiting would be for ever: after a fork, or in a done callback."""
@@ -151,6 +168,11 @@ class Session:
         return answer
 
     # Receiving: in the receiver thread.
+
+    def _on_wake(self):
+        self.remotes.flush()
+        if self._closing and self.is_idle():
+            self.close()
 
     def _on_frame(self, header, payload):
         kind = header["t"]

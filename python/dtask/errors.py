@@ -45,6 +45,10 @@ class ClusterLost(DtaskError, concurrent.futures.BrokenExecutor):
     """The connection to the scheduler is gone, and the task's result with it."""
 
 
+class InitializerFailed(DtaskError, concurrent.futures.BrokenExecutor):
+    """The initializer of an Executor raised: nothing can run in that pool any more."""
+
+
 class MemoryLimitExceeded(DtaskError, MemoryError):
     """The task passed its worker's memory limit (``limit``, ``peak`` in bytes)."""
 

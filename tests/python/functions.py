@@ -2,6 +2,7 @@
 """Functions and exceptions for tests, importable so that plain pickle finds them."""
 
 import pickle
+import time
 
 
 def inc(x):
@@ -81,3 +82,8 @@ def first_bytes(blocks):
 
 def size_of(value, more=b""):
     return len(value) + len(more)
+
+
+def slow_apple():
+    time.sleep(1)
+    return "apple"
