@@ -36,6 +36,7 @@ struct Call {
     std::vector<std::string> inputs = {}; ///< their values, in the order of the arguments
     bool dropped = false;                 ///< cancelled: its outcome interests nobody
     std::uint64_t held = 0;               ///< bytes of its inputs that lie in other workers' stores
+    bool again = false; ///< killed at the limit once, where values had made it tight
 };
 
 class Executor {

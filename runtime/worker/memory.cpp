@@ -43,14 +43,15 @@ std::vector<int> Memory::join_fds() const {
     return {fds.memory, fds.cpu};
 }
 
-bool Memory::needs_watch() const {
-    bool kernel = group_ && group_->has_memory() && group_->needs_join();
-    return limit_ > 0 && !kernel;
+bool Memory::counts_values() const {
+    return group_ && group_->has_memory() && group_->needs_join();
 }
+
+bool Memory::needs_watch() const { return limit_ > 0 && !counts_values(); }
 
 std::uint64_t Memory::usage(const std::vector<pid_t> &executors, const SharedMemory &shared) const {
     // The group has the pages that executors wrote.
-    if (group_ && group_->has_memory() && group_->needs_join())
+    if (counts_values())
         if (auto bytes = group_->memory_usage()) return *bytes + shared.fetched;
     return needed(executors, shared);
 }

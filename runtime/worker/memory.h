@@ -35,6 +35,8 @@ public:
     std::vector<int> join_fds() const;
     /// Must the worker itself look after the limit?
     bool needs_watch() const;
+    /// Does the kernel kill at the limit, which what executors store counts against?
+    bool counts_values() const;
 
     /// Of all executors and the values that are kept: the group's usage, or the
     /// sum of resident sets. What several have mapped counts once.

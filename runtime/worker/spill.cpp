@@ -16,20 +16,29 @@ namespace {
 
 constexpr std::size_t piece = 8u << 20; // copied in one turn
 constexpr std::int64_t rest_ms = 30'000;
-
-// Of the limit: what executors use beyond is theirs.
-std::uint64_t most(std::uint64_t limit) { return limit / 10 * 7; }
+constexpr std::uint64_t least_percent = 10;
 
 } // namespace
 
-Spill::Spill(ev::Loop &loop, Store &store)
-    : store_(store), turn_(loop, [this] { step(); }), rest_(loop, [this] { resting_ = false; }) {}
+Spill::Spill(ev::Loop &loop, Store &store, std::function<void()> on_idle)
+    : store_(store), on_idle_(std::move(on_idle)), turn_(loop, [this] { step(); }),
+      rest_(loop, [this] { resting_ = false; }) {}
 
 void Spill::make_room(std::uint64_t usage, std::uint64_t limit) {
     if (!store_.can_spill() || resting_) return;
-    std::uint64_t over = limit > 0 && usage > most(limit) ? usage - most(limit) : 0;
-    wanted_ = std::max(over, store_.shortage());
+    std::uint64_t most = limit / 10 * percent_ / 10;
+    std::uint64_t over = limit > 0 && usage > most ? usage - most : 0;
+    wanted_ = all_ ? store_.bytes_in_memory() : std::max(over, store_.shortage());
     if (!move_) begin();
+}
+
+bool Spill::give_way() {
+    if (!store_.can_spill() || resting_ || store_.bytes_in_memory() == 0) return false;
+    percent_ = std::max(percent_ / 2, least_percent);
+    all_ = true;
+    wanted_ = store_.bytes_in_memory();
+    if (!move_) begin();
+    return move_.has_value();
 }
 
 void Spill::begin() {
@@ -47,18 +56,28 @@ void Spill::begin() {
     turn_.set(0);
 }
 
+void Spill::next() {
+    begin();
+    if (move_) return;
+    all_ = false;
+    if (on_idle_) on_idle_();
+}
+
 void Spill::step() {
     if (!move_) return;
     if (!store_.holds(move_->value)) { // freed, or made again
         ::unlink(move_->part.c_str());
         move_.reset();
-        return begin();
+        return next();
     }
     if (move_->copied < move_->value.size) {
-        if (auto done = copy_piece(); !done) return rest(done.error().text());
-        return turn_.set(0);
+        auto done = copy_piece();
+        if (done) return turn_.set(0);
+        rest(done.error().text());
+    } else {
+        finish();
     }
-    finish();
+    if (!move_) next();
 }
 
 Result<void> Spill::copy_piece() {
@@ -87,7 +106,6 @@ void Spill::finish() {
     log::debug("value " + std::to_string(value.data) + " was moved to " + path);
     told_ = false;
     wanted_ -= std::min(wanted_, value.size);
-    begin();
 }
 
 void Spill::rest(const std::string &why) {

@@ -17,8 +17,9 @@ std::string load_call(std::string_view path) {
     return pickle += "\x85R."; // in a tuple; call; the end
 }
 
-Values::Values(ev::Loop &loop, const proto::Token &token, Store store, Send send)
-    : store_(std::move(store)), spill_(loop, store_), send_(std::move(send)),
+Values::Values(ev::Loop &loop, const proto::Token &token, Store store, Send send,
+               std::function<void()> on_room)
+    : store_(std::move(store)), spill_(loop, store_, std::move(on_room)), send_(std::move(send)),
       fetcher_(loop, token, store_,
                {.on_fetched =
                     [this](std::uint64_t data) {

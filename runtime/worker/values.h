@@ -25,8 +25,9 @@ class Values {
 public:
     using Send = std::function<void(proto::Frame frame)>;
 
-    /// `send`: to the scheduler.
-    Values(ev::Loop &loop, const proto::Token &token, Store store, Send send);
+    /// `send`: to the scheduler. on_room: makes_room() is over.
+    Values(ev::Loop &loop, const proto::Token &token, Store store, Send send,
+           std::function<void()> on_room = {});
     Values(const Values &) = delete;
     Values &operator=(const Values &) = delete;
 
@@ -51,6 +52,10 @@ public:
     /// Has memory been taken since make_room() was called?
     bool grew() const { return grew_; }
     void make_room(std::uint64_t usage, std::uint64_t limit);
+    /// Values are on their way to disk: calls that begin now might find no memory.
+    bool makes_room() const { return spill_.busy(); }
+    /// A call was killed at the limit: moves what values have of it, if they have any.
+    bool give_way() { return spill_.give_way(); }
 
 private:
     Store store_;

@@ -34,12 +34,14 @@ Store open_store(Settings &settings) {
 
 Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Memory memory)
     : loop_(loop), token_(token), settings_(std::move(settings)),
-      values_(loop, token, open_store(settings_),
-              [this](proto::Frame frame) {
-                  end_turn(); // what was finished before
-                  dialer_->send(std::move(frame));
-                  end_turn_soon(); // to see whether there is still room
-              }),
+      values_(
+          loop, token, open_store(settings_),
+          [this](proto::Frame frame) {
+              end_turn(); // what was finished before
+              dialer_->send(std::move(frame));
+              end_turn_soon(); // to see whether there is still room
+          },
+          [this] { feed(); }),
       watch_(loop, std::move(memory), values_,
              {.executors = [this] { return executors(); },
               .on_stat = [this](std::uint64_t bytes) { stat(bytes); }}),
@@ -208,7 +210,7 @@ std::size_t Worker::depth(const Function &function) const {
 }
 
 void Worker::feed() {
-    while (!queue_.empty()) {
+    while (!queue_.empty() && !values_.makes_room()) {
         auto function = functions_.find(queue_.front().function);
         if (function == functions_.end()) { // forgotten: its client has gone
             queue_.pop_front();
@@ -242,6 +244,7 @@ void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, st
             report(not_stored(call, size.error().text()));
         else
             add_outcome(done_, call, us, false, {}, *size);
+        watch_.make_room();
     } else if (call.dropped) {
         return feed();
     } else if (kind == RecordKind::too_large) {
@@ -298,7 +301,14 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
         calls.pop_front();
         std::optional<MemoryKill> kill;
         if (memory_kill) kill = {watch_.memory().limit(), watch_.memory().peak()};
-        if (!culprit.dropped) report(died(culprit, status, kill));
+        // The kernel may have killed it for what values had, which could be elsewhere.
+        bool tight = memory_kill && watch_.memory().counts_values() && !culprit.again;
+        if (!culprit.dropped && tight && values_.give_way()) {
+            culprit.again = true;
+            calls.push_front(std::move(culprit));
+        } else if (!culprit.dropped) {
+            report(died(culprit, status, kill));
+        }
     }
     // They had not begun.
     for (auto it = calls.rbegin(); it != calls.rend(); ++it)

@@ -796,6 +796,116 @@ for function, task, body in calls():
 }
 END_TEST
 
+/// A worker's group on v1, played by files: 200 MiB, of which 190 are in use.
+struct Group {
+    Group() {
+        layout.root = scratch.path();
+        layout.check_magic = false;
+        layout.mounts.push_back({"/", scratch / "memory", false, {"memory"}});
+        place = scratch / "memory/job_1/step_0/task_0/dtask";
+        must(make_directories(place, 0700));
+        put("cgroup.procs", "");
+        put("memory.limit_in_bytes", std::to_string(200 * mib));
+        put("memory.usage_in_bytes", std::to_string(190 * mib));
+        put("memory.max_usage_in_bytes", std::to_string(199 * mib));
+        put("memory.oom_control", "oom_kill 0\n");
+    }
+    void put(const std::string &name, const std::string &text) {
+        must(replace_file(place + "/" + name, text, 0600));
+    }
+    Memory memory() {
+        cgroup::Membership self{{4, {"memory"}, "/job_1/step_0/task_0"}};
+        return Memory(must(cgroup::WorkerGroup::find(layout, self, {1, 0, 0})), 0);
+    }
+
+    test::Scratch scratch;
+    cgroup::Layout layout;
+    std::string place;
+};
+
+/// Executors that store 30 MiB, tell whether the value of task 1 is on disk, and are killed by
+/// the kernel, as it seems: always, or while that value is in memory.
+SpawnSpec tight_executor(const Group &group) {
+    auto spec = fakes::executor(R"(
+store, group = os.environ["DTASK_STORE"], os.environ["GROUP"]
+def moved():
+    return os.path.islink(store + "/1")
+ready()
+for function, task, body in calls():
+    if body == b"store":
+        with open(store + "/" + str(task), "wb") as file:
+            file.write(b"v" * (30 << 20))
+        send(9, task, str(30 << 20).encode(), 20000)
+    elif body == b"hog" or (body == b"large" and not moved()):
+        path = group + "/memory.oom_control"
+        kills = int(open(path).read().split()[1]) + 1
+        with open(path + ".new", "w") as file:
+            file.write("oom_kill %d\n" % kills)
+        os.rename(path + ".new", path)
+        os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        send(5, task, b"moved" if moved() else b"in memory", 20000)
+)");
+    spec.env.set("GROUP", group.place);
+    return spec;
+}
+
+// While values are moved no call begins: it might not find the memory that it needs.
+START_TEST(test_calls_wait_for_room) {
+    Cluster c;
+    Group group;
+    test::Scratch memory, disk;
+    c.settings.store = {memory.path(), disk / "spill", true, 0};
+    c.settings.executor = tight_executor(group);
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1, "store");
+        c.send_run(2, 1, "look");
+    });
+    auto seen = std::make_shared<std::string>();
+    c.script.when("both outcomes", [&c, seen] {
+        for (auto &frames = c.peers[0]->frames; !frames.empty(); frames.pop_front())
+            if (frames.front().type() == "done")
+                *seen += must(decode_done(std::move(frames.front()))).payload;
+        return !seen->empty();
+    });
+    c.bye();
+    ck_assert_int_eq(c.play(group.memory()), 0);
+    ck_text_eq(*seen, "moved");
+}
+END_TEST
+
+// A call that is killed where values had taken the memory runs once more without them; one that
+// takes too much by itself is reported then.
+START_TEST(test_values_give_way_to_calls) {
+    Cluster c;
+    Group group;
+    test::Scratch memory, disk;
+    group.put("memory.usage_in_bytes", std::to_string(100 * mib)); // nothing is to be moved yet
+    c.settings.store = {memory.path(), disk / "spill", true, 0};
+    c.settings.executor = tight_executor(group);
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1, "store");
+    });
+    c.on("done", [&](Frame) { c.send_run(2, 1, "large"); });
+    c.on("done", [&](Frame frame) {
+        ck_text_eq(must(decode_done(std::move(frame))).payload, "moved");
+        group.put("memory.usage_in_bytes", std::to_string(50 * mib)); // nor from now on
+        c.send_run(3, 1, "store");
+    });
+    c.on("done", [&](Frame) { c.send_run(4, 1, "hog"); });
+    c.on("failed", [&](Frame frame) {
+        auto failure = must(decode_failure(std::move(frame)));
+        ck_assert_uint_eq(failure.k, 4);
+        ck_assert(failure.kind == FailureKind::memory);
+        ck_text_eq(must(read_file(group.place + "/memory.oom_control")), "oom_kill 3\n");
+    });
+    c.bye();
+    ck_assert_int_eq(c.play(group.memory()), 0);
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("worker");
     auto c = tcase_create("worker");
@@ -823,7 +933,9 @@ Suite *suite() {
                       test_values_that_go_wrong,
                       test_stored_by_a_cancelled_call,
                       test_without_a_store,
-                      test_moves_values_to_disk})
+                      test_moves_values_to_disk,
+                      test_calls_wait_for_room,
+                      test_values_give_way_to_calls})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
