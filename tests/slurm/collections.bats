@@ -23,3 +23,22 @@ all_same() {
     expect_line "$err" 'worker ended with signal 9'
     nothing_left 10
 }
+
+# Blocks on disk, of a step that keeps its scratch directories below $TMPDIR.
+spilled() { find "$TMPDIR" -path '*/spill/*' -type f ! -name '*.part' -size +1M; }
+has_spilled() { (($(spilled | wc -l) > 20)); }
+
+@test "an array of three times the workers' memory, also when a worker dies that holds a half" {
+    start_step -N4 -n4 --mem-per-cpu=128 --dtask-slots=dedicated \
+        python3 "$clients/collections_large.py" "$work/made" "$work/go"
+    wait_for "all blocks" 120 test -e "$work/made"
+    wait_for "blocks on disk" 30 has_spilled
+    kill -KILL "$(one_process worker 3)"
+    touch "$work/go"
+    end_step 150
+    expect_code 0
+    expect_line "$out" '^right$'
+    (($(field array) >= 3 * $(field limits)))
+    expect_line "$err" 'worker ended with signal 9'
+    nothing_left 10
+}

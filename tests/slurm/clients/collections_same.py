@@ -23,11 +23,14 @@ state = da.random.RandomState(1)
 x = state.random_sample((300, 200), chunks=(60, 50))
 y = state.random_sample((200, 100), chunks=(50, 40))
 v = state.random_sample(1000, chunks=130)
+w = state.random_sample((1200, 800), chunks=(400, 400))  # blocks that stay on workers
 numbers = db.from_sequence(range(500), npartitions=9)
 few = db.from_sequence([1, 2], npartitions=2)
 rows = range(500)
 columns = {"k": [i % 7 for i in rows], "v": np.arange(500.0), "s": [str(i % 3) for i in rows]}
 frame = dd.from_pandas(pd.DataFrame(columns), npartitions=6)
+long = pd.DataFrame({"k": np.arange(60_000) % 97, "v": np.arange(60_000)[::-1] / 8})
+long_frame = dd.from_pandas(long, npartitions=4)
 
 
 def tree():
@@ -40,6 +43,11 @@ def tree():
 PROGRAMS = {
     "array sum": lambda: x.sum(),
     "array mean": lambda: x.mean(axis=1),
+    "large product": lambda: w.T @ w,
+    "large transpose": lambda: (w[:800] + w[:800].T).mean(axis=0),
+    "large rechunk": lambda: w.rechunk((300, 800)).cumsum(axis=0),
+    "large qr": lambda: da.linalg.qr(w.rechunk((400, 800)))[1],
+    "large concatenate": lambda: da.concatenate([w, w * 2], axis=1) - w.mean(),
     "array var": lambda: x.var(axis=0),
     "array argmax": lambda: x.argmax(axis=0),
     "array product": lambda: x @ y,
@@ -72,6 +80,8 @@ PROGRAMS = {
     "bag join": lambda: numbers.join([3, 4, 5], lambda i: i),
     "bag product": lambda: few.product(few),
     "bag std": lambda: numbers.std(),
+    "large frame": lambda: long_frame.set_index("v", npartitions=4).k.cumsum(),
+    "large merge": lambda: long_frame.merge(long_frame[long_frame.v < 1000], on=["k", "v"]),
     "frame groupby": lambda: frame.groupby("k").v.agg(["mean", "sum", "count"]),
     "frame merge": lambda: frame.merge(frame.groupby("k").v.sum().reset_index(), on="k").v_y.sum(),
     "frame set_index": lambda: frame.set_index("v").k,
