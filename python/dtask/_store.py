@@ -9,6 +9,7 @@ it imports next to nothing.
 
 import os
 import sys
+from _weakref import getweakrefcount
 from pickle import dumps, loads as _loads
 from struct import Struct, error as StructError
 
@@ -16,6 +17,7 @@ INLINE = 64 << 10  # bytes of a pickle up to which a value is not stored
 SMALL = 16 << 10  # bytes of a buffer below which it stays in the pickle
 ALIGN = 64  # bytes: where parts may begin
 _NUMBER = Struct("<Q")
+_PIECE = 8 << 20  # bytes of an array that are written, and given back, at a time
 _IOV = 512  # parts of one writev; IOV_MAX is 1024
 _MOST_OPEN = 768  # descriptors from which values are read, not mapped
 
@@ -69,8 +71,12 @@ def pack(value):
     return [data, *buffers]
 
 
-def write(directory, task, parts):
+def write(directory, task, parts, box=()):
     """Write a value's parts to the file `directory`/`task`, whole or not at all; returns its size.
+
+    box  a list with the value, where the caller has no other reference to it and will not use it
+         again: the memory of a large array is then given back while it is written, so that it is
+         never there twice
 
     Raises OSError, with words of its own.
     """
@@ -89,7 +95,13 @@ def write(directory, task, parts):
     try:
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            address = _last_use_of(box, parts)
+            last = views.pop() if address else b""
             _write_all(fd, views)
+            for start in range(0, len(last), _PIECE):
+                piece = last[start : start + _PIECE]
+                _write_all(fd, [piece])
+                _give_back(address + start, len(piece))
             os.rename(partial, path)
         except BaseException:
             os.unlink(partial)
@@ -114,6 +126,32 @@ def _write_all(fd, views):
             first += 1
         if sent:
             views[first] = views[first][sent:]
+
+
+def _last_use_of(box, parts):
+    """The address of the array in the box, if it is all that `parts` have and nobody else can
+    reach its memory; else 0."""
+    count = getattr(sys, "getrefcount", None)
+    if not count or not box or len(parts) != 2 or len(parts[1]) < 2 * _PIECE:
+        return 0
+    kind = type(box[0])
+    if (kind.__module__, kind.__name__) != ("numpy", "ndarray") or not box[0].flags.owndata:
+        return 0
+    # That of the box, of the view among the parts, and of the call itself.
+    if parts[1].obj is not box[0] or count(box[0]) != 3 or getweakrefcount(box[0]):
+        return 0
+    return box[0].__array_interface__["data"][0]
+
+
+def _give_back(address, size):
+    """Free the whole pages of memory that is used no more; its owner frees it all in the end."""
+    from ctypes import CDLL, c_size_t, c_void_p
+
+    page = os.sysconf("SC_PAGESIZE")
+    first = -(-address // page) * page
+    size = (address + size - first) // page * page
+    if size > 0:
+        CDLL(None).madvise(c_void_p(first), c_size_t(size), 4)  # MADV_DONTNEED
 
 
 def load(path):

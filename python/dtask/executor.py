@@ -143,7 +143,9 @@ def serve(channel):
                     answer = pack(value)
                     kind = RESULT
                     if answer.__class__ is list:
-                        answer = b"%d" % write(store, task, answer)
+                        args = kwargs = None
+                        value = [value]
+                        answer = b"%d" % write(store, task, answer, value)
                         kind = STORED
                 else:
                     answer = pickled(value)

@@ -8,6 +8,7 @@ import resource
 import struct
 import subprocess
 import sys
+import weakref
 
 import functions
 import pytest
@@ -111,6 +112,40 @@ def test_arrays(tmp_path):
     rows = numpy.ones((400, 400))[:, ::2]  # not in one piece
     _store.write(str(tmp_path), 2, _store.pack(rows))
     assert (_store.load(tmp_path / "2") == rows).all()
+
+
+def test_the_last_use_of_an_array(tmp_path):
+    """Its memory is given back as it is written, but not where anyone else could look at it."""
+    np = pytest.importorskip("numpy")
+
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def write(box):
+        parts = _store.pack(box[0])
+        before = resident()
+        _store.write(str(tmp_path), 1, parts, box)
+        assert (_store.load(str(tmp_path / "1")) == expected).all()
+        return before - resident()
+
+    size = 48 << 20
+    expected = np.arange(size // 8)
+    assert write([np.arange(size // 8)]) > size - (4 << 20)
+
+    array = np.arange(size // 8)
+    view, weak = array[5:], weakref.ref(array)
+    inside = [array.copy()]
+    for box in ([array], [array[:]], [expected], [inside[0][:]]):
+        assert write(box) < size // 2
+    del array
+    box = [weak()]
+    assert write(box) < size // 2 and (view == expected[5:]).all()
+    assert (inside[0] == expected).all()
+    del view, box
+    again = [np.arange(size // 8)]
+    weak = weakref.ref(again[0])
+    assert write(again) < size // 2 and (weak() == expected).all()
 
 
 def test_a_missing_file(tmp_path):
