@@ -796,18 +796,18 @@ for function, task, body in calls():
 }
 END_TEST
 
-/// A worker's group on v1, played by files: 200 MiB, of which 190 are in use.
+/// A worker's group on v1, played by files.
 struct Group {
-    Group() {
+    explicit Group(std::uint64_t limit) {
         layout.root = scratch.path();
         layout.check_magic = false;
         layout.mounts.push_back({"/", scratch / "memory", false, {"memory"}});
         place = scratch / "memory/job_1/step_0/task_0/dtask";
         must(make_directories(place, 0700));
         put("cgroup.procs", "");
-        put("memory.limit_in_bytes", std::to_string(200 * mib));
-        put("memory.usage_in_bytes", std::to_string(190 * mib));
-        put("memory.max_usage_in_bytes", std::to_string(199 * mib));
+        put("memory.limit_in_bytes", std::to_string(limit));
+        put("memory.usage_in_bytes", std::to_string(limit));
+        put("memory.max_usage_in_bytes", std::to_string(limit));
         put("memory.oom_control", "oom_kill 0\n");
     }
     void put(const std::string &name, const std::string &text) {
@@ -853,7 +853,7 @@ for function, task, body in calls():
 // While values are moved no call begins: it might not find the memory that it needs.
 START_TEST(test_calls_wait_for_room) {
     Cluster c;
-    Group group;
+    Group group(40 * mib); // the value of 30 MiB alone is more than it may keep
     test::Scratch memory, disk;
     c.settings.store = {memory.path(), disk / "spill", true, 0};
     c.settings.executor = tight_executor(group);
@@ -879,9 +879,8 @@ END_TEST
 // takes too much by itself is reported then.
 START_TEST(test_values_give_way_to_calls) {
     Cluster c;
-    Group group;
+    Group group(200 * mib); // room enough, it seems
     test::Scratch memory, disk;
-    group.put("memory.usage_in_bytes", std::to_string(100 * mib)); // nothing is to be moved yet
     c.settings.store = {memory.path(), disk / "spill", true, 0};
     c.settings.executor = tight_executor(group);
     c.on("register", [&](Frame) {
@@ -891,7 +890,6 @@ START_TEST(test_values_give_way_to_calls) {
     c.on("done", [&](Frame) { c.send_run(2, 1, "large"); });
     c.on("done", [&](Frame frame) {
         ck_text_eq(must(decode_done(std::move(frame))).payload, "moved");
-        group.put("memory.usage_in_bytes", std::to_string(50 * mib)); // nor from now on
         c.send_run(3, 1, "store");
     });
     c.on("done", [&](Frame) { c.send_run(4, 1, "hog"); });
