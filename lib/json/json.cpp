@@ -125,6 +125,27 @@ Result<Json> Json::list(const char *name) const {
     return Json(json_incref(found));
 }
 
+Result<std::vector<std::string>> Json::strings(const char *name) const {
+    json_t *found = json_object_get(value_, name);
+    if (!json_is_array(found)) return wrong(name, "an array of strings");
+    std::vector<std::string> all;
+    std::size_t i;
+    json_t *item;
+    json_array_foreach(found, i, item) {
+        if (!json_is_string(item)) return wrong(name, "an array of strings");
+        all.emplace_back(json_string_value(item), json_string_length(item));
+    }
+    return all;
+}
+
+std::vector<std::string> Json::names() const {
+    std::vector<std::string> all;
+    const char *name;
+    json_t *item;
+    json_object_foreach(value_, name, item) all.emplace_back(name);
+    return all;
+}
+
 bool Json::has(const char *name) const { return json_object_get(value_, name) != nullptr; }
 
 std::string Json::string_or(const char *name, std::string_view otherwise) const {

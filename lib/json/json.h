@@ -51,6 +51,9 @@ public:
     Result<std::vector<std::uint64_t>> column(const char *name) const;
     Result<Json> member(const char *name) const;
     Result<Json> list(const char *name) const; ///< an array, of whatever
+    /// An array of strings.
+    Result<std::vector<std::string>> strings(const char *name) const;
+    std::vector<std::string> names() const; ///< of an object's members
     std::string string_or(const char *name, std::string_view otherwise) const;
     std::int64_t integer_or(const char *name, std::int64_t otherwise) const;
 

@@ -4,77 +4,15 @@
 #include <algorithm>
 #include <array>
 
+#include "lib/proto/reader.h"
+
 namespace dtask::proto {
 
 namespace {
 
-constexpr std::array<std::string_view, 7> failure_names{
-    "raised", "memory", "crashed", "cancelled", "too_large", "lost", "missing"};
-
-// Reads members of one header and remembers the first that is wrong, so that a
-// decoder is a list of members and one check at its end.
-class Reader {
-public:
-    explicit Reader(const Json &header) : header_(header) {}
-
-    void text(const char *name, std::string &into) { take(header_.string(name), into); }
-    void natural(const char *name, std::uint64_t &into) { take(header_.natural(name), into); }
-    void column(const char *name, Column &into) {
-        take(header_.column(name), into);
-        if (error_.empty() && into.size() != rows(into))
-            error_ = std::string("\"") + name + "\" is not as long as the other columns";
-    }
-    /// Lengths of the tasks' shares of the payload.
-    void lengths(Column &into, std::string_view payload) {
-        column("len", into);
-        if (!error_.empty()) return;
-        if (auto cut = slices(payload, into); !cut) error_ = cut.error().text();
-    }
-    /// Groups: how many of the rows of a column of its own, `flat`, belong to each task.
-    void groups(const char *counts, Column &into, const char *flat, Column &rows) {
-        column(counts, into);
-        take(header_.column(flat), rows);
-        std::uint64_t left = rows.size();
-        for (auto count : into) {
-            if (count > left) return refuse(std::string("\"") + flat + "\" is too short");
-            left -= count;
-        }
-        if (left > 0) refuse(std::string("\"") + flat + "\" is too long");
-    }
-    /// A column as long as `other`, one of groups.
-    void beside(const char *name, Column &into, const Column &other) {
-        take(header_.column(name), into);
-        if (into.size() != other.size())
-            refuse(std::string("\"") + name + "\" is not as long as the inputs");
-    }
-    void refuse(std::string why) {
-        if (error_.empty()) error_ = std::move(why);
-    }
-
-    template <class T> Result<T> done(T message) {
-        if (!error_.empty()) return fail(error_);
-        return message;
-    }
-
-private:
-    template <class T> void take(Result<T> value, T &into) {
-        if (!error_.empty()) return;
-        if (value)
-            into = std::move(*value);
-        else
-            error_ = value.error().text();
-    }
-    std::size_t rows(const Column &first) {
-        if (!counted_) rows_ = first.size();
-        counted_ = true;
-        return rows_;
-    }
-
-    const Json &header_;
-    std::string error_;
-    bool counted_ = false;
-    std::size_t rows_ = 0;
-};
+constexpr std::array<std::string_view, 9> failure_names{"raised",    "memory",    "crashed",
+                                                        "cancelled", "too_large", "lost",
+                                                        "missing",   "timeout",   "unsuited"};
 
 // The members of a worker that `register` and `info` share.
 void read_worker(Reader &in, Register &m) {
@@ -145,6 +83,11 @@ Result<WorkerCount> decode_worker_count(const Frame &frame) {
 Frame encode(const Register &m, const char *type) {
     Frame frame{about(m), {}};
     frame.header.set("t", type).set("store", m.store);
+    if (!m.resources.empty()) {
+        Json resources = Json::object();
+        for (const auto &[name, amount] : m.resources) resources.set(name.c_str(), amount);
+        frame.header.set("resources", std::move(resources));
+    }
     return frame;
 }
 
@@ -155,6 +98,7 @@ Result<Register> decode_register(const Json &header) {
     in.natural("concurrency", m.concurrency);
     if (m.concurrency == 0) in.refuse("\"concurrency\" is 0");
     m.store = header.string_or("store", "");
+    in.resources(m.resources);
     return in.done(std::move(m));
 }
 
@@ -210,9 +154,7 @@ Result<Submit> decode_submit(Frame frame) {
     in.natural("f", m.f);
     in.column("k", m.k);
     in.lengths(m.len, frame.payload);
-    m.retries = static_cast<std::uint64_t>(
-        std::max<std::int64_t>(0, frame.header.integer_or("retries", 0)));
-    m.priority = frame.header.integer_or("priority", 0);
+    in.terms(m);
     m.payload = std::move(frame.payload);
     return in.done(std::move(m));
 }
@@ -229,9 +171,7 @@ Result<Graph> decode_graph(Frame frame) {
     in.groups("inputs", m.inputs, "in", m.in);
     in.lengths(m.len, frame.payload);
     m.complete = complete != 0;
-    m.retries = static_cast<std::uint64_t>(
-        std::max<std::int64_t>(0, frame.header.integer_or("retries", 0)));
-    m.priority = frame.header.integer_or("priority", 0);
+    in.terms(m);
     m.payload = std::move(frame.payload);
     return in.done(std::move(m));
 }
@@ -241,6 +181,7 @@ Frame encode(Run m) {
     frame.header.set("f", m.f).set("k", m.k).set("i", m.i).set("len", m.len);
     if (!m.inputs.empty()) frame.header.set("inputs", m.inputs).set("in", m.in);
     if (!m.held.empty()) frame.header.set("held", m.held);
+    if (!m.timeout.empty()) frame.header.set("timeout", m.timeout);
     frame.payload = std::move(m.payload);
     return frame;
 }
@@ -254,6 +195,7 @@ Result<Run> decode_run(Frame frame) {
     in.lengths(m.len, frame.payload);
     if (frame.header.has("inputs")) in.groups("inputs", m.inputs, "in", m.in);
     if (frame.header.has("held")) in.beside("held", m.held, m.in);
+    if (frame.header.has("timeout")) in.column("timeout", m.timeout);
     m.payload = std::move(frame.payload);
     return in.done(std::move(m));
 }

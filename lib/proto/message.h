@@ -5,7 +5,9 @@
 // holds them one after the other and `len` their sizes in bytes.
 #pragma once
 
+#include <compare>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +31,7 @@ struct Register {
     std::string name, node, address;
     std::uint64_t task = 0, pid = 0, nthreads = 0, concurrency = 1, memory_limit = 0;
     std::string store = {}; ///< directory of the values that it keeps; empty: it keeps none
+    std::map<std::string, std::uint64_t> resources = {}; ///< named ones that it has
 };
 
 /// A task of the step that cannot serve.
@@ -47,9 +50,30 @@ struct Function {
     std::string name, pickled;
 };
 
-struct Submit {
-    std::uint64_t f = 0, retries = 0;
+/// Amounts by name. A worker has `cpus` (its nthreads), `memory` (its limit in
+/// bytes) and what it registered.
+using Resources = std::map<std::string, std::uint64_t>;
+
+/// What tasks demand of their worker: to be one of these, by name, node or
+/// address (none: any), and to have so much free.
+struct Needs {
+    std::vector<std::string> workers = {};
+    Resources resources = {};
+
+    bool empty() const { return workers.empty() && resources.empty(); }
+    auto operator<=>(const Needs &) const = default;
+};
+
+/// How tasks are to be run.
+struct Terms {
+    std::uint64_t retries = 0;
     std::int64_t priority = 0;
+    std::uint64_t timeout_ms = 0; ///< that one execution may take; 0: any
+    Needs needs = {};
+};
+
+struct Submit : Terms {
+    std::uint64_t f = 0;
     Column k;
     Column len;
     std::string payload;
@@ -57,9 +81,8 @@ struct Submit {
 
 /// Part of a graph. `inputs` are counts, `in` holds the keys of all inputs, one
 /// task's after the other's; `wanted`: 1 where the client is to be told the outcome.
-struct Graph {
-    std::uint64_t graph = 0, retries = 0;
-    std::int64_t priority = 0;
+struct Graph : Terms {
+    std::uint64_t graph = 0;
     bool complete = false; ///< nothing more of it will come
     Column f, k, inputs, in, wanted, len;
     std::string payload;
@@ -73,6 +96,7 @@ struct Run {
     Column f, k, i, inputs, in, len;
     std::string payload;
     Column held = {};
+    Column timeout = {}; ///< ms that each may run, 0: any; empty: none has a limit
 };
 
 /// Tasks by number and instance: retract, kill, retracted.
@@ -118,7 +142,17 @@ struct Unfetched {
     std::string message;
 };
 
-enum class FailureKind { raised, memory, crashed, cancelled, too_large, lost, missing };
+enum class FailureKind {
+    raised,
+    memory,
+    crashed,
+    cancelled,
+    too_large,
+    lost,
+    missing,
+    timeout,
+    unsuited, ///< no worker has what it needs
+};
 std::string_view name_of(FailureKind kind);
 
 /// A task that failed. From a worker `i` counts and worker, node and tries are

@@ -30,6 +30,8 @@ _HOME = {
     "ProtocolError": "errors",
     "RemoteError": "errors",
     "RemoteTraceback": "errors",
+    "NoSuitableWorker": "errors",
+    "TaskTimeout": "errors",
     "TimeoutError": "errors",
     "TooLarge": "errors",
     "WorkerCrashed": "errors",

@@ -12,6 +12,7 @@ from ._locate import locator
 from ._outbox import MAX_BATCH, MAX_TASKS
 from ._scatter import scatter, share
 from ._session import Session
+from ._terms import DEFAULT, terms
 from ._waiting import as_completed, flatten, wait
 from .errors import ClusterLost, DtaskError, PickleError, TimeoutError, TooLarge
 
@@ -47,21 +48,39 @@ class Client:
 
     # Submitting.
 
-    def submit(self, function, /, *args, retries=0, priority=0, key=None, pure=None, **kwargs):
+    def submit(
+        self,
+        function,
+        /,
+        *args,
+        retries=0,
+        priority=0,
+        timeout=None,
+        workers=None,
+        resources=None,
+        key=None,
+        pure=None,
+        **kwargs,
+    ):
         """Run function(*args, **kwargs) on a worker; returns its Future.
 
-        retries   how often another try is to follow an exception that the function raises, or
-                  its passing the worker's memory limit
-        priority  integer; tasks of a higher one run first
-        key       name of the task in messages; default: the function's name and a number
-        pure      accepted for dask.distributed's sake: every call is a task of its own
+        retries    how often another try is to follow an exception that the function raises, or
+                   its passing the worker's memory limit or `timeout`
+        priority   integer; tasks of a higher one run first
+        timeout    seconds that it may run; then its process is killed, and TaskTimeout raised
+        workers    where it may run: a name, node or address of workers, or several
+        resources  what it needs of its worker while it runs: ``{"cpus": 2, "memory": "2G", "gpu": 1}``;
+                   workers have what their task's DTASK_RESOURCES says besides CPUs and memory
+        key        name of the task in messages; default: the function's name and a number
+        pure       accepted for dask.distributed's sake: every call is a task of its own
 
         Futures among the arguments, at any depth, are replaced by their results; the task waits
-        for them, and fails as they fail. Raises PickleError, TooLarge, ClusterLost.
+        for them, and fails as they fail. Raises PickleError, TooLarge, ClusterLost; its result
+        raises NoSuitableWorker where no worker of the step has what it needs.
         """
         session = self._session
         number, name = session.function(function)
-        what = (number, _natural("retries", retries), _integer("priority", priority))
+        what = (number, terms(retries, priority, timeout, workers, resources))
         data, inputs = _pickling.dump_arguments(args, kwargs, name)
         future = Future(session, name, key)
         if inputs:
@@ -77,6 +96,9 @@ class Client:
         *iterables,
         retries=0,
         priority=0,
+        timeout=None,
+        workers=None,
+        resources=None,
         key=None,
         progress=None,
         pure=None,
@@ -96,16 +118,17 @@ class Client:
         if isinstance(key, str):
             keys = (f"{key}-{index}" for index in itertools.count())
         show = self._show if progress is None else progress
-        return self._map(function, zip(*iterables), kwargs, retries, priority, keys, show)
+        how = terms(retries, priority, timeout, workers, resources)
+        return self._map(function, zip(*iterables), kwargs, how, keys, show)
 
     def _map(
-        self, function, items, kwargs={}, retries=0, priority=0, keys=None, show=None, *, lenient=False
+        self, function, items, kwargs={}, how=DEFAULT, keys=None, show=None, *, lenient=False
     ):
-        """As map, with an iterable of tuples and an iterator of keys; lenient: arguments that cannot
-        be sent fail their future alone."""
+        """As map, with an iterable of tuples, terms and an iterator of keys; lenient: arguments that
+        cannot be sent fail their future alone."""
         session = self._session
         number, name = session.function(function)
-        what = (number, _natural("retries", retries), _integer("priority", priority))
+        what = (number, how)
         bar = session.progress if session.progress.begin(show) else None
         if bar is not None:
             session.connection.wake()  # it has to look at the clock from now on
@@ -270,15 +293,3 @@ class Client:
         session = self._session
         state = session.lost or f"workers: {session.workers}"
         return f"<dtask.Client: {session.connection.address}, {state}>"
-
-
-def _natural(name, value):
-    if _integer(name, value) < 0:
-        raise ValueError(f"{name}={value!r}: expected 0 or more")
-    return value
-
-
-def _integer(name, value):
-    if not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: expected an integer")
-    return value

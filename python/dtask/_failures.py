@@ -4,7 +4,14 @@
 import signal
 
 from ._pickling import size_text
-from .errors import ClusterLost, MemoryLimitExceeded, TooLarge, WorkerCrashed
+from .errors import (
+    ClusterLost,
+    MemoryLimitExceeded,
+    NoSuitableWorker,
+    TaskTimeout,
+    TooLarge,
+    WorkerCrashed,
+)
 
 
 def settle(future, header, payload):
@@ -55,6 +62,10 @@ def _exception(kind, key, message, header):
         )
     if kind == "too_large":
         return TooLarge(f"{key}: {message or 'the result is larger than 64 MiB'}, {where}", **about)
+    if kind == "timeout":
+        return TaskTimeout(f"{key}: {message}, {where}", **about)
+    if kind == "unsuited":
+        return NoSuitableWorker(f"{key}: {message}", task=key)
     return ClusterLost(f"{key}: {message or 'the task was lost'}", **about)
 
 

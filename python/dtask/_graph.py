@@ -9,6 +9,7 @@ scheduler takes it for the order of preference as well, so a depth-first one kee
 from . import _inputs, _pickling, _wire
 from ._future import Future
 from ._outbox import MAX_BATCH, MAX_TASKS
+from ._terms import terms
 
 
 class Ref:
@@ -48,7 +49,7 @@ class Sender:
 
     def __init__(self, session, count, retries=0, priority=0):
         self._session = session
-        self._what = (retries, priority)
+        self._terms = terms(retries, priority)
         self._graph = self._next = session.outbox.reserve(count)
         self._numbers = {}  # id of a function -> its number; the graph keeps it alive
         self._clear()
@@ -99,12 +100,12 @@ class Sender:
             map(len, self._bodies),
         )
         head = _wire.frame(
-            '{"t":"graph","g":%d,"complete":%d,"retries":%d,"priority":%d,"f":[%s],"k":[%s],'
+            '{"t":"graph","g":%d,"complete":%d,%s,"f":[%s],"k":[%s],'
             '"inputs":[%s],"in":[%s],"want":[%s],"len":[%s]}'
             % (
                 self._graph,
                 complete,
-                *self._what,
+                self._terms,
                 *(",".join(map(str, column)) for column in columns),
             ),
             self._size,

@@ -29,7 +29,7 @@ class Held:
     def __init__(self, session, future, what, data, inputs):
         self._session = session
         self._future = future
-        self._what = what  # function's number, retries, priority
+        self._what = what  # function's number, terms
         self._data = data
         self._inputs = inputs  # one a place in the arguments, in their order
         unique = set(inputs)

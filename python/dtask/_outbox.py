@@ -35,7 +35,7 @@ class Outbox:
         return first
 
     def send_tasks(self, what, futures, bodies, inputs=None):
-        """Send tasks alike in `what` (function's number, retries, priority), with their arguments.
+        """Send tasks alike in `what` (function's number, terms; see _terms), with their arguments.
 
         inputs  for each task a tuple of futures whose values stay on workers, the inputs 0, 1, …
                 of its arguments; they are kept until the task is sent
@@ -105,7 +105,7 @@ class Outbox:
 
 
 def _submit(what, numbers, lengths):
-    return '{"t":"submit","f":%d,"retries":%d,"priority":%d,"k":[%s],"len":[%s]}' % (
+    return '{"t":"submit","f":%d,%s,"k":[%s],"len":[%s]}' % (
         *what,
         ",".join(map(str, numbers)),
         lengths,
@@ -114,16 +114,15 @@ def _submit(what, numbers, lengths):
 
 def _graph(what, numbers, lengths, inputs):
     """Tasks with inputs make a graph, though nothing in it depends on another of it."""
-    function, retries, priority = what
+    function, terms = what
     count = len(numbers)
     places = [str(future._remote.number) for one in inputs for future in one]
     return (
-        '{"t":"graph","g":%d,"complete":1,"retries":%d,"priority":%d,"f":[%s],"k":[%s],'
+        '{"t":"graph","g":%d,"complete":1,%s,"f":[%s],"k":[%s],'
         '"inputs":[%s],"in":[%s],"want":[%s],"len":[%s]}'
         % (
             numbers[0],
-            retries,
-            priority,
+            terms,
             ",".join([str(function)] * count),
             ",".join(map(str, numbers)),
             ",".join([str(len(one)) for one in inputs]),

@@ -20,6 +20,14 @@ import pickle
 _ATTRIBUTES = ("task", "worker", "node", "limit", "peak", "signal", "exit_code", "tries")
 
 
+if issubclass(concurrent.futures.TimeoutError, builtins.TimeoutError):
+    TimeoutError = builtins.TimeoutError
+else:  # before Python 3.11 the two are strangers: be both
+
+    class TimeoutError(concurrent.futures.TimeoutError, builtins.TimeoutError):
+        """The time given has passed."""
+
+
 class DtaskError(Exception):
     """The root of dtask's exceptions."""
 
@@ -57,6 +65,14 @@ class WorkerCrashed(DtaskError):
     """The process that ran the task died, each of ``tries`` times (``signal`` or ``exit_code``)."""
 
 
+class TaskTimeout(DtaskError, TimeoutError):
+    """The task ran longer than its ``timeout``, and its process was killed."""
+
+
+class NoSuitableWorker(DtaskError):
+    """No worker of the step has what the task needs (``workers``, ``resources``)."""
+
+
 class TooLarge(DtaskError, ValueError):
     """A function, its arguments or its result are larger than a message may be (64 MiB)."""
 
@@ -81,11 +97,3 @@ class RemoteTraceback(Exception):
 
     def __str__(self):
         return '\n"""\n' + self.text.rstrip("\n") + '\n"""'
-
-
-if issubclass(concurrent.futures.TimeoutError, builtins.TimeoutError):
-    TimeoutError = builtins.TimeoutError
-else:  # before Python 3.11 the two are strangers: be both
-
-    class TimeoutError(concurrent.futures.TimeoutError, builtins.TimeoutError):
-        """The time given has passed."""

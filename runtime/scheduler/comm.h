@@ -28,7 +28,8 @@ public:
     virtual void function(WorkerId to, FunctionId f, std::string_view name,
                           std::string_view pickled) = 0;
     virtual void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-                     std::span<const Input> inputs, std::string_view args) = 0;
+                     std::uint32_t timeout_ms, std::span<const Input> inputs,
+                     std::string_view args) = 0;
     virtual void retract(WorkerId to, TaskId task, InstanceId instance) = 0;
     virtual void kill(WorkerId to, TaskId task, InstanceId instance) = 0;
     virtual void forget(WorkerId to, FunctionId f) = 0;

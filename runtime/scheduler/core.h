@@ -33,7 +33,8 @@
 //     values may be gone. A record whose value is here keeps it.
 //   - `missing` of a waiting task counts its inputs without a value, each once,
 //     that of a gathering one those on their way; above 0 for these, 0 for others.
-//   - A ready task stands once in `ready`; a gathering or assigned one stands once
+//   - A ready task stands once in `ready`, or in the queue of its `restricted`; a gathering or
+//   assigned one stands once
 //     in its worker's `assigned`, and its `instance` is that of the dispatch.
 //   - What a worker `holds` are the tasks that have a copy of their value there.
 //   - `idle_order` holds every worker that may take more, once, keyed by load.
@@ -64,6 +65,17 @@ struct Settings {
     std::int64_t worker_silence_us = 60'000'000; ///< after which a worker counts as lost
 };
 
+/// Ready tasks: highest priority first, then in the order of submission, which a
+/// client makes depth first for a graph. No set in it is empty.
+using Queue = std::map<std::int64_t, std::set<TaskId>, std::greater<>>;
+
+/// Tasks that not every worker may run, alike in what they need.
+struct Restricted {
+    const proto::Needs *needs = nullptr; ///< its key in Core::restricted
+    Queue ready;
+    std::uint64_t tasks = 0; ///< in whatever state
+};
+
 struct Function {
     ClientId client;
     std::string name;
@@ -83,8 +95,8 @@ struct Dispatch {
 /// A value in a worker's store.
 struct Copy {
     WorkerId worker;
-    bool there = false;     ///< else it is on its way,
-    WorkerId source;        ///< from here,
+    bool there = false;          ///< else it is on its way,
+    WorkerId source;             ///< from here,
     std::vector<Dispatch> users; ///< for these
 };
 
@@ -96,8 +108,10 @@ struct Task {
     FunctionId function;
     std::string args;
     std::int64_t priority = 0;
-    std::uint32_t retries = 0; ///< left, for raised exceptions
-    std::uint32_t tries = 0;   ///< executions begun that were lost
+    std::uint32_t retries = 0;        ///< left, for raised exceptions
+    std::uint32_t tries = 0;          ///< executions begun that were lost
+    std::uint32_t timeout_ms = 0;     ///< of one execution; 0: none
+    Restricted *restricted = nullptr; ///< null: any worker will do
     State state = State::waiting;
     bool wanted = true; ///< its client is to be told the outcome, and has not been
     bool kept = false;  ///< its client was told where the value is, and has not released it
@@ -126,6 +140,7 @@ struct Worker {
     std::uint64_t done = 0;
     std::int64_t heard_us = 0;
     bool in_idle_order = false;
+    proto::Resources used;            ///< by those of `assigned` that need some
     std::unordered_set<TaskId> holds; ///< whose values, there or on their way
 };
 
@@ -147,10 +162,10 @@ struct Core {
     std::unordered_map<ClientId, Client> clients;
     std::unordered_map<std::string, std::set<WorkerId>> nodes; ///< workers by node
 
-    /// Highest priority first, then in the order of submission, which a client
-    /// makes depth first for a graph. No queue in it is empty.
-    std::map<std::int64_t, std::set<TaskId>, std::greater<>> ready;
+    Queue ready; ///< those that any worker may run
     std::uint64_t ready_count = 0;
+    std::map<proto::Needs, Restricted> restricted;
+    std::uint64_t restricted_count = 0; ///< of ready ones
     /// Why tasks failed that stay for their graph's sake.
     std::unordered_map<TaskId, proto::Failure> failures;
     std::set<std::pair<std::uint64_t, WorkerId>> idle_order; ///< (load, worker)

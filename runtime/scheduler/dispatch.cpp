@@ -29,6 +29,9 @@ void assign(Reactor r, TaskId id, Task &task, WorkerId worker_id, Worker &worker
     task.instance.value++;
     task.state = State::gathering;
     worker.assigned.push_back(id);
+    if (task.restricted)
+        for (const auto &[name, amount] : task.restricted->needs->resources)
+            worker.used[name] += amount;
     std::set<TaskId> asked;
     for (auto input : task.inputs) {
         Task &source = r.core.tasks.at(input);
@@ -73,7 +76,7 @@ void rebalance(Reactor r) {
     for (auto it = worker.assigned.rbegin(); it != worker.assigned.rend() && wanted > 0; ++it) {
         Task &task = r.core.tasks.at(*it);
         // One that was given back once came here for its inputs.
-        if (task.asked || task.stays || task.state != State::assigned) continue;
+        if (task.asked || task.stays || task.restricted || task.state != State::assigned) continue;
         task.asked = true;
         worker.asked++;
         wanted--;
@@ -101,6 +104,60 @@ void give_up_if_none_is_left(Reactor r) {
     }
 }
 
+std::string text_of(const proto::Needs &needs) {
+    std::string text;
+    for (const auto &name : needs.workers)
+        text.append(text.empty() ? "one of " : ", ").append(name);
+    for (const auto &[name, amount] : needs.resources)
+        text.append(text.empty() ? "" : "; ").append(std::to_string(amount) + " of " + name);
+    return text;
+}
+
+// Tasks that no worker can ever run, once all that will come are there, fail.
+void refuse_if_none_suits(Reactor r, const Restricted &restricted) {
+    auto count = worker_count(r.core);
+    bool all = count.n >= count.expected && count.n > 0;
+    auto suits = [&](const auto &entry) {
+        return placement::suits(entry.second, *restricted.needs);
+    };
+    if (!all || std::ranges::any_of(r.core.workers, suits)) return;
+    auto needs = *restricted.needs;
+    std::vector<TaskId> refused;
+    for (const auto &[priority, queue] : restricted.ready)
+        refused.insert(refused.end(), queue.begin(), queue.end());
+    for (auto id : refused) {
+        auto found = r.core.tasks.find(id);
+        if (found == r.core.tasks.end() || found->second.state != State::ready) continue;
+        proto::Failure failure;
+        failure.kind = proto::FailureKind::unsuited;
+        failure.message = life::name_of(r.core, found->second) + ": no worker is " + text_of(needs);
+        life::fail(r, id, found->second, std::move(failure));
+    }
+}
+
+// Each kind of need by itself, so that none waits behind another.
+void dispatch_restricted(Reactor r) {
+    if (r.core.restricted_count == 0) return;
+    std::vector<proto::Needs> kinds;
+    for (const auto &[needs, restricted] : r.core.restricted)
+        if (!restricted.ready.empty()) kinds.push_back(needs);
+    for (const auto &needs : kinds) {
+        auto found = r.core.restricted.find(needs);
+        if (found == r.core.restricted.end()) continue; // failed with another kind
+        auto &queue = found->second.ready;
+        while (!queue.empty()) {
+            TaskId id = *queue.begin()->second.begin();
+            Task &task = r.core.tasks.at(id);
+            auto worker = placement::suitable(r.core, task);
+            if (!worker) break;
+            Worker &to = r.core.workers.at(*worker);
+            life::LoadChange change(r.core, *worker, to);
+            assign(r, id, task, *worker, to);
+        }
+        if (!queue.empty()) refuse_if_none_suits(r, found->second);
+    }
+}
+
 } // namespace
 
 void send_run(Reactor r, TaskId id, Task &task) {
@@ -115,11 +172,12 @@ void send_run(Reactor r, TaskId id, Task &task) {
         else
             inputs.push_back({data::path_on(r.core, input, source, task.worker), true});
     }
-    r.comm.run(task.worker, task.function, id, task.instance, inputs, task.args);
+    r.comm.run(task.worker, task.function, id, task.instance, task.timeout_ms, inputs, task.args);
 }
 
 void dispatch(Reactor r) {
     give_up_if_none_is_left(r);
+    dispatch_restricted(r);
     // Least loaded first; one that has no room for the next task waits outside
     // until the pass is over.
     std::vector<WorkerId> full;

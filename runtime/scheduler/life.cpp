@@ -50,8 +50,18 @@ void keep_records(Core &core, Task &task, std::vector<TaskId> &released) {
     task.missing = 0;
 }
 
+Queue &queue_of(Core &core, const Task &task) {
+    return task.restricted ? task.restricted->ready : core.ready;
+}
+
+std::uint64_t &count_of(Core &core, const Task &task) {
+    return task.restricted ? core.restricted_count : core.ready_count;
+}
+
 void erase(Reactor r, TaskId id, const Task &task) {
     FunctionId function = task.function;
+    if (task.restricted && --task.restricted->tasks == 0)
+        r.core.restricted.erase(r.core.restricted.find(*task.restricted->needs));
     if (auto client = r.core.clients.find(task.client); client != r.core.clients.end())
         client->second.tasks.erase(task.key);
     if (task.failed) r.core.failures.erase(id);
@@ -94,21 +104,34 @@ void wake_heirs(Core &core, const Task &task) {
 void make_ready(Core &core, TaskId id, Task &task) {
     task.state = State::ready;
     task.asked = false;
-    core.ready[task.priority].insert(id);
-    core.ready_count++;
+    queue_of(core, task)[task.priority].insert(id);
+    count_of(core, task)++;
 }
 
 void leave_ready(Core &core, TaskId id, Task &task) {
-    auto queue = core.ready.find(task.priority);
+    auto &all = queue_of(core, task);
+    auto queue = all.find(task.priority);
     queue->second.erase(id);
-    if (queue->second.empty()) core.ready.erase(queue);
-    core.ready_count--;
+    if (queue->second.empty()) all.erase(queue);
+    count_of(core, task)--;
 }
 
 Task *next_ready(Core &core, TaskId &id) {
     if (core.ready.empty()) return nullptr;
     id = *core.ready.begin()->second.begin();
     return &core.tasks.at(id);
+}
+
+void set_terms(Core &core, Task &task, const proto::Terms &terms) {
+    task.priority = terms.priority;
+    task.retries = static_cast<std::uint32_t>(std::min<std::uint64_t>(terms.retries, 1000));
+    task.timeout_ms =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(terms.timeout_ms, UINT32_MAX));
+    if (terms.needs.empty()) return;
+    auto entry = core.restricted.try_emplace(terms.needs).first;
+    task.restricted = &entry->second;
+    task.restricted->needs = &entry->first;
+    task.restricted->tasks++;
 }
 
 // Tasks of a graph are named one after the other, so a task that has an input
@@ -145,7 +168,11 @@ void take_back(Core &core, TaskId id, Task &task) {
     Worker &worker = found->second;
     LoadChange change(core, task.worker, worker);
     auto place = std::ranges::find(worker.assigned, id);
-    if (place != worker.assigned.end()) worker.assigned.erase(place);
+    if (place == worker.assigned.end()) return;
+    worker.assigned.erase(place);
+    if (task.restricted)
+        for (const auto &[name, amount] : task.restricted->needs->resources)
+            worker.used[name] -= amount;
     if (std::exchange(task.asked, false)) worker.asked--;
 }
 

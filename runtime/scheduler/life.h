@@ -23,6 +23,9 @@ void make_ready(Core &core, TaskId id, Task &task);
 Task *next_ready(Core &core, TaskId &id);
 void leave_ready(Core &core, TaskId id, Task &task);
 
+/// A new task: what its terms say.
+void set_terms(Core &core, Task &task, const proto::Terms &terms);
+
 /// A new task needs the value of `input`. False where that failed.
 bool add_input(Reactor r, TaskId id, Task &task, TaskId input);
 

@@ -17,8 +17,8 @@ class Outbox {
 public:
     explicit Outbox(proto::Link &link) : link_(link) {}
 
-    void run(FunctionId f, TaskId task, InstanceId instance, std::span<const Input> inputs,
-             std::string_view args) {
+    void run(FunctionId f, TaskId task, InstanceId instance, std::uint32_t timeout_ms,
+             std::span<const Input> inputs, std::string_view args) {
         std::size_t before = run_.payload.size();
         // Columns of inputs are there once one task of the frame has some.
         if (!inputs.empty()) run_.inputs.resize(run_.k.size(), 0);
@@ -30,6 +30,8 @@ public:
             run_.payload += input.bytes;
         }
         run_.payload += args;
+        if (timeout_ms > 0) run_.timeout.resize(run_.k.size(), 0);
+        if (timeout_ms > 0 || !run_.timeout.empty()) run_.timeout.push_back(timeout_ms);
         run_.f.push_back(f.value);
         run_.k.push_back(task.value);
         run_.i.push_back(instance.value);

@@ -35,6 +35,45 @@ std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle)
     return std::clamp<std::uint64_t>(fair, 1, std::max<std::uint64_t>(room, 1));
 }
 
+std::uint64_t amount_of(const Worker &worker, const std::string &resource) {
+    if (resource == "cpus") return worker.about.nthreads;
+    if (resource == "memory") // no limit: as much as anybody wants
+        return worker.about.memory_limit == 0 ? UINT64_MAX : worker.about.memory_limit;
+    auto found = worker.about.resources.find(resource);
+    return found == worker.about.resources.end() ? 0 : found->second;
+}
+
+bool suits(const Worker &worker, const proto::Needs &needs) {
+    const auto &about = worker.about;
+    auto is_it = [&](const std::string &name) {
+        return name == about.name || name == about.node || name == about.address;
+    };
+    if (!needs.workers.empty() && !std::ranges::any_of(needs.workers, is_it)) return false;
+    return std::ranges::all_of(needs.resources, [&](const auto &need) {
+        return need.second <= amount_of(worker, need.first);
+    });
+}
+
+std::optional<WorkerId> suitable(const Core &core, const Task &task) {
+    const auto &needs = *task.restricted->needs;
+    const Function &function = core.functions.at(task.function);
+    std::optional<WorkerId> best;
+    std::uint64_t least = UINT64_MAX;
+    for (const auto &[id, worker] : core.workers) {
+        auto load = worker.assigned.size();
+        if (load >= least || load >= depth(worker, function) || !suits(worker, needs)) continue;
+        bool enough = std::ranges::all_of(needs.resources, [&](const auto &need) {
+            auto used = worker.used.find(need.first);
+            auto taken = used == worker.used.end() ? 0 : used->second;
+            return need.second <= amount_of(worker, need.first) - taken;
+        });
+        if (!enough) continue;
+        best = id;
+        least = load;
+    }
+    return best;
+}
+
 bool has_stored_inputs(const Core &core, const Task &task) {
     return std::ranges::any_of(task.inputs,
                                [&](TaskId input) { return core.tasks.at(input).size > 0; });

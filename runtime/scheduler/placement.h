@@ -26,6 +26,14 @@ bool may_take(const Worker &worker);
 /// part where there is not, so that the last tasks are spread.
 std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle);
 
+/// How much the worker has of a resource in all.
+std::uint64_t amount_of(const Worker &worker, const std::string &resource);
+/// Could the worker run tasks that need this, were it idle?
+bool suits(const Worker &worker, const proto::Needs &needs);
+/// The least loaded worker that suits, with room for the task and enough of each
+/// resource free. Nothing where there is none now.
+std::optional<WorkerId> suitable(const Core &core, const Task &task);
+
 /// Whether values that stay with workers are among the task's inputs.
 bool has_stored_inputs(const Core &core, const Task &task);
 

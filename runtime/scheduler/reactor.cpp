@@ -95,8 +95,7 @@ Result<void> on_submit(Reactor r, ClientId id, const proto::Submit &submit) {
         task.key = key;
         task.function = function->second;
         task.args = (*args)[n];
-        task.priority = submit.priority;
-        task.retries = static_cast<std::uint32_t>(std::min<std::uint64_t>(submit.retries, 1000));
+        life::set_terms(r.core, task, submit);
         client.tasks.emplace(key, task_id);
         r.core.functions.at(function->second).tasks++;
         life::make_ready(r.core, task_id,
@@ -127,8 +126,7 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
         task.key = key;
         task.function = function->second;
         task.args = (*args)[n];
-        task.priority = graph.priority;
-        task.retries = static_cast<std::uint32_t>(std::min<std::uint64_t>(graph.retries, 1000));
+        life::set_terms(r.core, task, graph);
         task.wanted = graph.wanted[n] != 0;
         task.users = 1; // the graph
         members.push_back(task_id);
@@ -219,7 +217,7 @@ proto::Info info(const Core &core, const Clock &clock) {
     info.uptime_s = static_cast<std::uint64_t>((clock.now_us() - core.started_us) / 1'000'000);
     info.expected = worker_count(core).expected;
     info.clients = core.clients.size();
-    info.waiting = core.ready_count;
+    info.waiting = core.ready_count + core.restricted_count;
     info.done = core.done;
     info.failed = core.failed;
     for (const auto &[id, worker] : core.workers) {

@@ -393,8 +393,8 @@ void Server::function(WorkerId to, FunctionId f, std::string_view name, std::str
 }
 
 void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-                 std::span<const Input> inputs, std::string_view args) {
-    if (auto *out = outbox(to)) out->run(f, task, instance, inputs, args);
+                 std::uint32_t timeout_ms, std::span<const Input> inputs, std::string_view args) {
+    if (auto *out = outbox(to)) out->run(f, task, instance, timeout_ms, inputs, args);
 }
 
 void Server::retract(WorkerId to, TaskId task, InstanceId instance) {

@@ -157,7 +157,8 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
     if (failure.kind == proto::FailureKind::missing) failure.kind = proto::FailureKind::lost;
     if (failure.kind == proto::FailureKind::crashed || failure.kind == proto::FailureKind::lost) {
         life::retry_or_fail(r, task_id, *task, std::move(failure));
-    } else if (task->retries > 0 && failure.kind == proto::FailureKind::memory) {
+    } else if (task->retries > 0 && (failure.kind == proto::FailureKind::memory ||
+                                     failure.kind == proto::FailureKind::timeout)) {
         task->retries--;
         life::give_back(r, task_id, *task);
     } else {

@@ -17,11 +17,16 @@ constexpr std::int64_t last_words_ms = 200;
 } // namespace
 
 Executor::Executor(ev::Loop &loop, pid_t pid, Fd socket, Callbacks callbacks)
-    : callbacks_(std::move(callbacks)), pid_(pid), last_words_(loop,
-                                                               [this] {
-                                                                   closed_ = true;
-                                                                   die_if_over();
-                                                               }),
+    : callbacks_(std::move(callbacks)), pid_(pid), deadline_(loop,
+                                                             [this] {
+                                                                 overdue_ = true;
+                                                                 kill();
+                                                             }),
+      last_words_(loop,
+                  [this] {
+                      closed_ = true;
+                      die_if_over();
+                  }),
       stream_(loop, std::move(socket),
               {.on_data = [this] { on_data(); },
                .on_closed =
@@ -66,6 +71,15 @@ void Executor::call(Call call, std::string_view function) {
         proto::encode_record_head({RecordKind::call, call.function, call.task, call.args.size()})));
     stream_.write(std::string_view(call.args)); // kept: it may have to run elsewhere
     in_flight_.push_back(std::move(call));
+    if (in_flight_.size() == 1) watch_first();
+}
+
+// The first call in flight is the one that runs.
+void Executor::watch_first() {
+    if (in_flight_.empty() || in_flight_.front().timeout_ms == 0)
+        deadline_.cancel();
+    else
+        deadline_.set(in_flight_.front().timeout_ms);
 }
 
 void Executor::forget(std::uint64_t function) {
@@ -114,6 +128,7 @@ void Executor::on_record(const proto::RecordHead &head, std::string body) {
     if (in_flight_.empty() || in_flight_.front().task != head.task) return;
     Call call = std::move(in_flight_.front());
     in_flight_.pop_front();
+    watch_first();
     callbacks_.on_outcome(std::move(call), head.kind, std::move(body), head.function);
 }
 

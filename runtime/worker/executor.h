@@ -35,6 +35,7 @@ struct Call {
     std::string args;
     std::vector<std::string> inputs = {}; ///< their values, in the order of the arguments
     bool dropped = false;                 ///< cancelled: its outcome interests nobody
+    std::uint32_t timeout_ms = 0;         ///< that it may run; 0: any
     std::uint64_t held = 0;               ///< bytes of its inputs that lie in other workers' stores
     bool again = false; ///< killed at the limit once, where values had made it tight
 };
@@ -57,6 +58,8 @@ public:
     pid_t pid() const { return pid_; }
     bool ready() const { return ready_; }
     bool dead() const { return dead_; }
+    /// It was killed because the call that ran took too long.
+    bool overdue() const { return overdue_; }
     /// Ready, and nothing is known yet of its end.
     bool takes_calls() const { return ready_ && !closed_ && !status_; }
     const std::deque<Call> &in_flight() const { return in_flight_; }
@@ -77,13 +80,15 @@ private:
     void on_data();
     void on_record(const proto::RecordHead &head, std::string body);
     void die_if_over();
+    void watch_first();
 
     Callbacks callbacks_;
     pid_t pid_;
-    bool ready_ = false, closed_ = false, dead_ = false;
+    bool ready_ = false, closed_ = false, dead_ = false, overdue_ = false;
     std::optional<int> status_;
     std::deque<Call> in_flight_;
     std::unordered_set<std::uint64_t> functions_; ///< that the process has
+    ev::Timer deadline_;                          ///< of the call that runs
     ev::Timer last_words_;                        ///< how long to wait for the end of file
     ev::Stream stream_;
 };

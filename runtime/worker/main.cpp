@@ -8,6 +8,7 @@
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
+#include "lib/model/resources.h"
 #include "runtime/dask/worker.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/place.h"
@@ -46,6 +47,9 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     about.pid = static_cast<std::uint64_t>(::getpid());
     about.nthreads = spec.worker_cpus;
     about.concurrency = spec.options.concurrency;
+    auto resources = model::parse_resources(env.get_or(model::resources_variable, ""));
+    if (!resources) return fail_from(std::move(resources));
+    about.resources = std::move(*resources);
 
     auto python = find_program(env.get_or("DTASK_PYTHON", "python3"), env.get_or("PATH", ""));
     if (!python) return fail_from(std::move(python), "interpreter of the workers");

@@ -56,6 +56,11 @@ proto::Failure not_stored(const Call &call, const std::string &why) {
                       "its value is not where its process said: " + why);
 }
 
+proto::Failure overdue(const Call &call) {
+    return failure_of(call, proto::FailureKind::timeout,
+                      "ran longer than " + std::to_string(call.timeout_ms) + " ms");
+}
+
 proto::Failure died(const Call &call, int status, const std::optional<MemoryKill> &memory) {
     auto failure = failure_of(call, proto::FailureKind::crashed,
                               "the process that ran it ended with " + describe_status(status));

@@ -26,6 +26,9 @@ proto::Failure missing(const Call &call, std::string_view why);
 /// It was told to be in the store and is not.
 proto::Failure not_stored(const Call &call, const std::string &why);
 
+/// It took longer than it may, and its executor was killed.
+proto::Failure overdue(const Call &call);
+
 /// Of a worker's memory, where an executor was killed for it. Bytes.
 struct MemoryKill {
     std::uint64_t limit = 0, peak = 0;

@@ -156,6 +156,7 @@ Result<void> Worker::on_run(proto::Frame frame) {
         if (!functions_.contains(run->f[n]))
             return fail("function " + std::to_string(run->f[n]) + " was never sent");
         Call call{run->f[n], run->k[n], run->i[n], {}};
+        if (!run->timeout.empty()) call.timeout_ms = static_cast<std::uint32_t>(run->timeout[n]);
         std::string_view share = (*shares)[n];
         for (auto left = run->inputs.empty() ? 0 : run->inputs[n]; left > 0; left--, input++) {
             if (run->in[input] > share.size()) return fail("\"in\" adds up to more than \"len\"");
@@ -307,7 +308,7 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
             culprit.again = true;
             calls.push_front(std::move(culprit));
         } else if (!culprit.dropped) {
-            report(died(culprit, status, kill));
+            report(executor->overdue() ? overdue(culprit) : died(culprit, status, kill));
         }
     }
     // They had not begun.

@@ -307,3 +307,47 @@ print("met", len(set(client.gather([client.submit(meet, "a", "b"), client.submit
         tasks=2,
     )
     assert cluster.field("met") == "2"
+
+
+def test_timeouts(cluster):
+    run(
+        cluster,
+        """
+try:
+    client.submit(time.sleep, 600, timeout=0.2, retries=1, key="slow").result(30)
+except dtask.TaskTimeout as error:
+    print("error", error)
+    print("is", isinstance(error, dtask.TimeoutError), error.tries)
+print("quick", client.submit(abs, -1, timeout=30).result(30))
+""",
+    )
+    assert cluster.field("error").startswith("slow: ran longer than 200 ms, worker ")
+    assert cluster.field("is") == "True 1" and cluster.field("quick") == "1"
+
+
+def test_workers_and_resources(cluster):
+    run(
+        cluster,
+        """
+import threading
+names = sorted(worker.name for worker in client.workers())
+where = lambda _: os.environ["DTASK_WORKER"]
+print("where", set(client.gather(client.map(where, range(20), workers=names[1]))) == {names[1]})
+def alone(x):
+    path = "busy." + os.environ["DTASK_WORKER"]
+    os.mkdir(path)  # fails where another one is there
+    time.sleep(0.02)
+    os.rmdir(path)
+print("alone", len(client.gather(client.map(alone, range(10), resources={"licence": 1}))))
+for needs in ({"workers": "nowhere"}, {"resources": {"licence": 2}}):
+    try:
+        client.submit(abs, -1, key="abs", **needs).result(30)
+    except dtask.NoSuitableWorker as error:
+        print(error)
+""",
+        "--concurrency=4",
+        DTASK_RESOURCES="licence=1",
+    )
+    assert cluster.field("where") == "True" and cluster.field("alone") == "10"
+    assert "abs: no worker is one of nowhere\n" in cluster.out
+    assert "abs: no worker is 2 of licence\n" in cluster.out

@@ -31,6 +31,7 @@ public:
         InstanceId instance;
         std::string args;
         std::vector<std::string> inputs; ///< those that are held: "@" and their path
+        std::uint32_t timeout_ms = 0;
     };
     struct Fetch {
         WorkerId worker;
@@ -100,12 +101,12 @@ public:
             ck_abort_msg("a function was sent twice to one worker");
         functions_.emplace_back(to, f);
     }
-    void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
+    void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance, std::uint32_t timeout_ms,
              std::span<const scheduler::Input> inputs, std::string_view args) override {
         if (!holding_.contains({to, f})) ck_abort_msg("a task was sent before its function");
         std::vector<std::string> values;
         for (const auto &input : inputs) values.push_back((input.held ? "@" : "") + input.bytes);
-        runs_.push_back({to, f, task, instance, std::string(args), std::move(values)});
+        runs_.push_back({to, f, task, instance, std::string(args), std::move(values), timeout_ms});
     }
     void retract(WorkerId to, TaskId task, InstanceId instance) override {
         retracts_.push_back({to, task, instance});

@@ -37,20 +37,33 @@ inline void check_invariants(const scheduler::Core &core) {
     std::map<TaskId, int> ready, assigned;
     std::map<TaskId, std::uint32_t> users, records;
     std::map<WorkerId, std::set<TaskId>> holds_of;
-    std::uint64_t live = 0, answering = 0;
-    for (const auto &[priority, queue] : core.ready) {
-        holds(!queue.empty());
-        for (auto id : queue) {
-            ready[id]++;
-            live++;
-            auto task = core.tasks.find(id);
-            holds_because(task != core.tasks.end(), "ready holds a task that is gone");
-            holds(task->second.state == State::ready && task->second.priority == priority);
+    std::uint64_t answering = 0;
+    auto count = [&](const Queue &all, const Restricted *kind) {
+        std::uint64_t live = 0;
+        for (const auto &[priority, queue] : all) {
+            holds(!queue.empty());
+            for (auto id : queue) {
+                ready[id]++;
+                live++;
+                auto task = core.tasks.find(id);
+                holds_because(task != core.tasks.end(), "ready holds a task that is gone");
+                holds(task->second.state == State::ready && task->second.priority == priority);
+                holds(task->second.restricted == kind);
+            }
         }
+        return live;
+    };
+    holds(core.ready_count == count(core.ready, nullptr));
+    std::map<const Restricted *, std::uint64_t> kinds;
+    std::uint64_t restricted = 0;
+    for (const auto &[needs, kind] : core.restricted) {
+        holds(kind.needs == &needs);
+        restricted += count(kind.ready, &kind);
     }
-    holds(core.ready_count == live);
+    holds(core.restricted_count == restricted);
     for (const auto &[id, worker] : core.workers) {
         std::uint64_t asked = 0;
+        proto::Resources used;
         for (auto task_id : worker.assigned) {
             assigned[task_id]++;
             auto task = core.tasks.find(task_id);
@@ -59,8 +72,16 @@ inline void check_invariants(const scheduler::Core &core) {
                 task->second.state == State::assigned || task->second.state == State::gathering;
             holds(at_worker && task->second.worker == id);
             asked += task->second.asked;
+            if (!task->second.restricted) continue;
+            holds(placement::suits(worker, *task->second.restricted->needs));
+            for (const auto &[name, amount] : task->second.restricted->needs->resources)
+                used[name] += amount;
         }
         holds(worker.asked == asked);
+        for (const auto &[name, amount] : worker.used) {
+            holds(amount == used[name]);
+            holds(amount <= placement::amount_of(worker, name));
+        }
         answering += worker.answering;
         bool idle = core.idle_order.contains({worker.assigned.size(), id});
         holds(idle == placement::may_take(worker));
@@ -118,6 +139,7 @@ inline void check_invariants(const scheduler::Core &core) {
             holds(copy.there == copy.users.empty() || !copy.there);
         }
         needs[task.function]++;
+        if (task.restricted) kinds[task.restricted]++;
         auto client = core.clients.find(task.client);
         holds_because(client != core.clients.end(), "a task outlives its client");
         auto named = client->second.tasks.find(task.key);
@@ -131,6 +153,8 @@ inline void check_invariants(const scheduler::Core &core) {
             holds_because(core.functions.contains(function), "a client's function is gone");
     }
     holds(keys == core.tasks.size());
+    for (const auto &[needed, kind] : core.restricted)
+        holds(kind.tasks > 0 && kind.tasks == kinds[&kind]);
     for (const auto &[id, task] : core.tasks) {
         holds(task.users == users[id]);
         holds(task.records == records[id]);
@@ -222,6 +246,7 @@ struct Stage {
         about.address = "w" + std::to_string(about.task);
         about.name = about.node + "." + std::to_string(about.task);
         about.concurrency = concurrency;
+        about.resources["gpu"] = about.task % 3;
         return on_new_worker(reactor(), about);
     }
     void dispatch() {

@@ -327,6 +327,8 @@ START_TEST(test_at_random) {
                 graph.task(++last_key, inputs, is_wanted);
                 if (is_wanted) wanted.push_back(last_key);
             }
+            if (below(4) == 0) graph.message.needs.workers = {nodes[below(3)], nodes[below(3)]};
+            if (below(4) == 0) graph.message.needs.resources = {{"gpu", below(2) + 1}};
             if (below(2) == 0) graph.complete();
             send(s, client, graph);
             break;

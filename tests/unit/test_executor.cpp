@@ -207,6 +207,27 @@ for function, task, body in calls():
 END_TEST
 
 // A result that was written just before the end counts.
+// The clock runs from the moment that a call is the first one.
+START_TEST(test_a_call_takes_too_long) {
+    Played p(fakes::executor(R"(
+ready()
+for function, task, body in calls():
+    if body == b"long":
+        time.sleep(600)
+    send(5, task, b"short", 7)
+)"));
+    p.start();
+    p.call(1, "short");
+    Call call{1, 2, 102, "long"};
+    call.timeout_ms = 50;
+    p.executor->call(std::move(call), "f1");
+    p.wait_dead();
+    ck_assert(p.executor->overdue());
+    ck_assert_uint_eq(p.outcomes.size(), 1);
+    ck_assert_uint_eq(p.executor->in_flight().front().task, 2);
+}
+END_TEST
+
 START_TEST(test_last_words) {
     Played p(fakes::executor(R"(
 ready()
@@ -396,13 +417,13 @@ Suite *suite() {
     auto s = suite_create("executor");
     auto c = tcase_create("executor");
     tcase_set_timeout(c, 30);
-    for (auto test :
-         {test_runs_calls_in_order, test_functions, test_large_values, test_kinds_of_outcome,
-          test_outcomes_about_stores, test_not_started, test_dies_before_it_is_ready,
-          test_dies_in_a_call, test_last_words, test_dies_in_the_middle_of_a_record,
-          test_dies_while_idle, test_takes_no_calls_once_its_socket_is_closed,
-          test_child_holds_the_socket, test_group_is_killed, test_says_nonsense,
-          test_answers_nobody_asked_for, test_drop, test_its_surroundings})
+    for (auto test : {test_runs_calls_in_order, test_functions, test_large_values,
+                      test_kinds_of_outcome, test_outcomes_about_stores, test_not_started,
+                      test_dies_before_it_is_ready, test_dies_in_a_call, test_a_call_takes_too_long,
+                      test_last_words, test_dies_in_the_middle_of_a_record, test_dies_while_idle,
+                      test_takes_no_calls_once_its_socket_is_closed, test_child_holds_the_socket,
+                      test_group_is_killed, test_says_nonsense, test_answers_nobody_asked_for,
+                      test_drop, test_its_surroundings})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

@@ -276,6 +276,10 @@ START_TEST(test_decode_fixtures_of_a_client) {
     auto one = must(decode_submit(frame("submit-one")));
     ck_assert_uint_eq(one.retries, 0);
     ck_assert_int_eq(one.priority, 0);
+    auto terms = must(decode_submit(frame("submit-terms")));
+    ck_assert_uint_eq(terms.timeout_ms, 1500);
+    ck_assert((terms.needs.workers == std::vector<std::string>{"n1", "n2.3"}));
+    ck_assert((terms.needs.resources == Resources{{"cpus", 2}, {"gpu", 1}}));
     auto three = must(decode_submit(frame("submit-three")));
     ck_assert_uint_eq(three.f, 1);
     ck_assert((three.k == Column{3, 4, (std::uint64_t{1} << 53) - 1}));

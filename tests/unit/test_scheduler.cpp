@@ -492,7 +492,12 @@ START_TEST(test_what_closes_a_client) {
     std::string huge((64 << 20) + 1, 'x');
     ck_text_eq(error_of(on_function(s.reactor(), client, {3, "g", huge})),
                "function 3 has more than 64M");
-    ck_text_eq(error_of(on_submit(s.reactor(), client, {1, 0, 0, {30}, {huge.size()}, huge})),
+    proto::Submit too_large;
+    too_large.f = 1;
+    too_large.k = {30};
+    too_large.len = {huge.size()};
+    too_large.payload = huge;
+    ck_text_eq(error_of(on_submit(s.reactor(), client, too_large)),
                "the arguments of task 30 have more than 64M");
     s.over();
 }
