@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/model/options.h"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 
 #include "lib/base/strings.h"
 #include "lib/model/keyvalue.h"
@@ -174,6 +176,20 @@ template <std::string Options::*field> Problem set_pattern(Options &o, std::stri
     return {};
 }
 
+Problem set_preload(Options &o, std::string_view value) {
+    for (auto module : split(value, ','))
+        for (auto name : split(module, '.')) {
+            auto letter = [](char c) {
+                return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+            };
+            bool digit = !name.empty() && name[0] >= '0' && name[0] <= '9';
+            if (name.empty() || digit || !std::ranges::all_of(name, letter))
+                return "not a module's name";
+        }
+    o.preload = value;
+    return {};
+}
+
 template <bool Options::*field> Problem set_switch(Options &o, std::string_view value) {
     if (value != "on" && value != "off") return "neither on nor off";
     o.*field = value == "on";
@@ -265,6 +281,11 @@ constexpr std::array table{
          "Dask's dashboard (dask engine): off (default) or on", true},
         set_switch<&Options::dashboard>,
         get_switch<&Options::dashboard>},
+    Row{{"dtask-preload", "DTASK_PRELOAD", "preload", "MODULES",
+         "names of Python modules, as numpy,scipy.linalg",
+         "Python modules that workers import when they start: default none", false},
+        set_preload,
+        [](const Options &o) { return o.preload; }},
 };
 
 constexpr auto infos = [] {

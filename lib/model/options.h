@@ -60,6 +60,7 @@ struct Options {
     std::string log;        ///< a pattern; empty: stderr, warnings only
     bool tls = true;        ///< of the dask engine
     bool dashboard = false; ///< of the dask engine
+    std::string preload;    ///< Python modules, with commas; may be empty
 
     bool operator==(const Options &) const = default;
 };

@@ -5,7 +5,7 @@ import itertools
 from collections import namedtuple
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from . import _default, _gathering, _pickling
+from . import _default, _gathering, _pickling, _uploads
 from ._future import Future
 from ._held import Held
 from ._locate import locator
@@ -247,6 +247,35 @@ class Client:
             raise
         except FutureTimeout as error:
             raise TimeoutError(f"the scheduler does not answer within {timeout} s") from error
+
+    def run(self, function, /, *args, workers=None, timeout=None, **kwargs):
+        """Run function(*args, **kwargs) once on every worker, or on those of these names, nodes or
+        addresses; returns a dict of the results by address of the worker.
+
+        timeout  seconds that it may run. Raises the first failure.
+        """
+        named = [workers] if isinstance(workers, str) else workers
+        chosen = [
+            worker.address
+            for worker in self.workers()
+            if named is None or {worker.name, worker.node, worker.address}.intersection(named)
+        ]
+        futures = {
+            address: self.submit(function, *args, workers=address, timeout=timeout, **kwargs)
+            for address in chosen
+        }
+        return self.gather(futures)
+
+    def upload(self, path):
+        """Bring a module to the workers: a .py, a package's directory, a .zip, .whl or .egg.
+
+        Functions that are sent afterwards can import it, also on workers that come later; the
+        workers need not see the client's directories. An older upload of the same module makes way.
+        Raises FileNotFoundError, and ValueError for what is none of these, or over 32 MiB packed.
+        """
+        self._session.upload(*_uploads.pack(path))
+
+    upload_file = upload
 
     def workers(self):
         """The workers that are connected: a list of Worker records."""

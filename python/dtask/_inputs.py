@@ -58,8 +58,13 @@ def load_mixed(pickled, places):
     )
 
 
-def load_function(pickled, path):
-    """Unpickle a function, with the client's directories last in sys.path."""
+def load_function(pickled, path, uploads=()):
+    """Unpickle a function, with the client's directories last in sys.path, and its uploads first."""
+    if uploads:
+        from ._uploads import unpack
+
+        for name, data in uploads:
+            unpack(name, data)
     known = set(sys.path)
     sys.path.extend(entry for entry in path if entry not in known)
     return loads(pickled)
@@ -75,6 +80,7 @@ def wrap_mixed(pickled, places):
     return dumps(_Call(load_mixed, pickled, tuple(places)), 5)
 
 
-def wrap_function(pickled, path):
-    """Join a pickled function and the client's sys.path to one pickle (bytes)."""
-    return dumps(_Call(load_function, pickled, tuple(path)), 5)
+def wrap_function(pickled, path, uploads=()):
+    """Join a pickled function, the client's sys.path and its uploads to one pickle (bytes)."""
+    more = (tuple(uploads),) if uploads else ()
+    return dumps(_Call(load_function, pickled, tuple(path), *more), 5)

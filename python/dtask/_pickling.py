@@ -115,9 +115,9 @@ def digest(data):
     return hashlib.sha256(data).digest()
 
 
-def wrap_function(data):
-    """The body of a `function` message: the pickle together with this process's sys.path."""
+def wrap_function(data, uploads=()):
+    """The body of a `function` message: the pickle, this process's sys.path, and uploads."""
     import os
 
     path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
-    return _inputs.wrap_function(data, path)
+    return _inputs.wrap_function(data, path, uploads)

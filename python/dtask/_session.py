@@ -47,6 +47,7 @@ class Session:
         self.progress = Progress()
         self._pending = {}  # number -> Future that the scheduler knows
         self._functions = {}  # pickle, or its digest, -> number
+        self._uploads = {}  # name -> archive; see _uploads
         self._by_name = {}  # id -> (function, number), for functions that go by name
         self._last_function = 0
         self.outbox = Outbox(self, self._pending)
@@ -115,7 +116,7 @@ class Session:
 
     def _add_function(self, function, name):
         data, by_name = _pickling.dump_function(function, name)
-        body = _pickling.wrap_function(data)
+        body = _pickling.wrap_function(data, self._uploads.items())
         known = _pickling.digest(data)
 
         def make():
@@ -131,6 +132,14 @@ class Session:
         if by_name:
             self._by_name[id(function)] = (function, number)
         return number
+
+    def upload(self, name, archive):
+        """Let what is sent from now on find the modules of an archive."""
+        self.check()
+        self._uploads.pop(name, None)
+        self._uploads[name] = archive  # the last one is found first
+        self._functions.clear()
+        self._by_name.clear()
 
     def cancel(self, futures):
         """Cancel futures of this session; returns how many had not ended."""

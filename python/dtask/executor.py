@@ -174,6 +174,15 @@ def serve(channel):
             raise SystemExit(f"dtask.executor: record of unknown kind {kind}")
 
 
+def preload(names):
+    """Import the modules of --dtask-preload before any call comes."""
+    for name in names.split(",") if names else ():
+        try:
+            __import__(name)
+        except Exception as error:
+            raise SystemExit(f"dtask: --dtask-preload={name}: {type(error).__name__}: {error}")
+
+
 def main():
     """Set the process up as functions expect it, then serve."""
     try:
@@ -205,6 +214,7 @@ def main():
         sys.path[0:1] = [path]
     # -m made us __main__; pickles may name us and must find this very module.
     sys.modules["dtask.executor"] = sys.modules["__main__"]
+    preload(os.environ.get("DTASK_PRELOAD"))
     try:
         serve(CHANNEL)
     except (BrokenPipeError, ConnectionResetError):

@@ -79,6 +79,13 @@ Env worker_environment(const Env &task, const model::LaunchSpec &spec, const std
     if (!place.scratch.empty()) env.set("DTASK_SCRATCH", place.scratch);
     env.unset(store_variable); // of a step around this one
     if (!place.store.empty()) env.set(store_variable, place.store);
+    if (!spec.options.preload.empty()) {
+        env.set("DTASK_PRELOAD", spec.options.preload);
+        std::string list;
+        for (auto name : split(spec.options.preload, ','))
+            list.append(list.empty() ? "['" : ", '").append(name).append("'");
+        env.set("DASK_DISTRIBUTED__WORKER__PRELOAD", list + "]"); // by Dask's own means
+    }
     auto threads = std::to_string(std::max(1u, spec.worker_cpus / spec.options.concurrency));
     for (auto name :
          {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"})

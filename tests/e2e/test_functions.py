@@ -351,3 +351,75 @@ for needs in ({"workers": "nowhere"}, {"resources": {"licence": 2}}):
     assert cluster.field("where") == "True" and cluster.field("alone") == "10"
     assert "abs: no worker is one of nowhere\n" in cluster.out
     assert "abs: no worker is 2 of licence\n" in cluster.out
+
+
+def test_run_on_every_worker(cluster):
+    run(
+        cluster,
+        """
+names = {worker.address: worker.name for worker in client.workers()}
+where = lambda: os.environ["DTASK_WORKER"]
+print("all", client.run(where) == names)
+first = sorted(names.values())[0]
+print("one", list(client.run(where, workers=first).values()) == [first])
+print("none", client.run(where, workers=["nowhere"]))
+try:
+    client.run(lambda: 1 / 0)
+except ZeroDivisionError:
+    print("raised")
+""",
+    )
+    assert cluster.out == "all True\none True\nnone {}\nraised\n"
+
+
+def test_uploads(cluster):
+    run(
+        cluster,
+        """
+import pathlib, zipfile
+here = pathlib.Path("elsewhere")
+(here / "package").mkdir(parents=True)
+(here / "single.py").write_text("VALUE = 1\\n")
+(here / "package" / "__init__.py").write_text("from .part import VALUE\\n")
+(here / "package" / "part.py").write_text("VALUE = 2\\n")
+with zipfile.ZipFile("third.zip", "w") as archive:
+    archive.writestr("third.py", "VALUE = 3\\n")
+
+def value(name):
+    import importlib
+    return importlib.import_module(name).VALUE
+
+try:
+    client.submit(value, "single").result(30)
+except ModuleNotFoundError as error:
+    print(error)
+for path in (here / "single.py", here / "package", "third.zip"):
+    client.upload(path)
+names = ["single", "package", "third"]
+print("values", client.gather(client.map(value, names * 4)) == [1, 2, 3] * 4)
+(here / "single.py").write_text("VALUE = 11\\n")
+client.upload(here / "single.py")
+print("newer", set(client.gather(client.map(value, ["single"] * 8))))
+for path in ("nowhere.py", "script.py.txt"):
+    open("script.py.txt", "w").close()
+    try:
+        client.upload(path)
+    except (OSError, ValueError) as error:
+        print("refused", str(error).replace(os.getcwd() + "/", ""))
+""",
+    )
+    assert cluster.out.startswith("No module named 'single'\nvalues True\nnewer {11}\n")
+    assert "refused upload: there is no nowhere.py\n" in cluster.out
+    assert "refused upload: script.py.txt: accepted: a .py, a package's directory" in cluster.out
+
+
+def test_preload(cluster):
+    script = "print('there', client.submit(lambda: 'wave' in sys.modules).result(30))"
+    run(cluster, script, "--preload=wave,os.path")
+    assert cluster.field("there") == "True"
+
+
+def test_a_preload_that_fails(cluster):
+    script = START + "client.submit(abs, -1).result(30)"
+    assert cluster.run(script, "--preload=nonsense", tasks=2) != 0
+    assert "dtask: --dtask-preload=nonsense: ModuleNotFoundError: No module named" in cluster.err

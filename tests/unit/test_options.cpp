@@ -69,6 +69,10 @@ constexpr std::array bad{
     Bad{"dtask-concurrency", "0", "out of range"},
     Bad{"dtask-concurrency", "1025", "out of range"},
     Bad{"dtask-concurrency", "", "not a whole number"},
+    Bad{"dtask-preload", "", "not a module's name"},
+    Bad{"dtask-preload", "a,,b", "not a module's name"},
+    Bad{"dtask-preload", "a;b", "not a module's name"},
+    Bad{"dtask-preload", "a.1b", "not a module's name"},
     Bad{"dtask-log", "%", "an unknown % pattern"},
 };
 
@@ -195,7 +199,7 @@ START_TEST(test_table) {
         auto value = value_of(o, option);
         if (!value.empty()) must(parse(o, option, value));
     }
-    ck_assert_uint_eq(names.size(), 14);
+    ck_assert_uint_eq(names.size(), 15);
     ck_text_eq(option_table()[0].name, "dtask");
     ck_assert(option_table()[0].argument_optional);
 }
