@@ -98,10 +98,12 @@ def write(directory, task, parts, box=()):
             address = _last_use_of(box, parts)
             last = views.pop() if address else b""
             _write_all(fd, views)
-            for start in range(0, len(last), _PIECE):
-                piece = last[start : start + _PIECE]
+            while last:  # to the next multiple of _PIECE: huge pages only go back as a whole
+                piece = last[: _PIECE - address % _PIECE]
                 _write_all(fd, [piece])
-                _give_back(address + start, len(piece))
+                _give_back(address, len(piece))
+                address += len(piece)
+                last = last[len(piece) :]
             os.rename(partial, path)
         except BaseException:
             os.unlink(partial)
