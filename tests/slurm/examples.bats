@@ -27,3 +27,11 @@ example() {
 @test "joblib and scikit-learn, dask" { example gridsearch dask; }
 @test "a reduction of an array, native" { example reduction native; }
 @test "a reduction of an array, dask" { example reduction dask; }
+
+@test "scikit-learn by joblib, nested too: the scores of one process" {
+    step "${request[@]}" python3 "$clients/learn.py"
+    expect_code 0
+    run -0 cat "$out"
+    [[ $output == $'grid True\ncross True\nforest True\nnested True' ]] || fail "$output"
+    nothing_left
+}
