@@ -37,7 +37,7 @@ Result<RecordHead> decode_record_head(std::string_view bytes) {
     auto kind = static_cast<unsigned char>(bytes[0]);
     if (kind < static_cast<unsigned>(RecordKind::ready) ||
         kind == static_cast<unsigned>(RecordKind::input) ||
-        kind > static_cast<unsigned>(RecordKind::missing))
+        kind > static_cast<unsigned>(RecordKind::unblocked))
         return fail("a record of kind " + std::to_string(kind));
     RecordHead head{static_cast<RecordKind>(kind), read_u64(bytes.substr(8)),
                     read_u64(bytes.substr(16)), read_u64(bytes.substr(24))};

@@ -24,6 +24,10 @@ enum class RecordKind : std::uint8_t {
     input = 8,    ///< to an executor: the value of the next input of the call that follows
     stored = 9,   ///< the value is in the worker's store; body: its size in decimal digits
     missing = 10, ///< an input could not be opened; body: why
+    blocked = 11, ///< the call that runs waits for tasks of its own
+    unblocked = 12,
+    cluster = 13,    ///< to an executor: where the scheduler is, "host:port"
+    void_ahead = 14, ///< to an executor: calls sent since the one that runs are void
 };
 
 struct RecordHead {

@@ -2,6 +2,7 @@
 """Client: what users call. The names are dask.distributed's and mean the same."""
 
 import itertools
+import weakref
 from collections import namedtuple
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -12,7 +13,7 @@ from ._locate import locator
 from ._outbox import MAX_BATCH, MAX_TASKS
 from ._scatter import scatter, share
 from ._session import Session
-from ._terms import DEFAULT, terms
+from ._terms import terms
 from ._waiting import as_completed, flatten, wait
 from .errors import ClusterLost, DtaskError, PickleError, TimeoutError, TooLarge
 
@@ -36,6 +37,9 @@ class Client:
     timeout         seconds to wait for a connection
     progress        True: show a bar for every map, False: for none, None: on a terminal
 
+    One that nobody has any more is closed once its tasks have ended. A function that runs on a
+    worker can make one as well: while it waits for tasks, its worker runs others.
+
     Raises ConnectError.
     """
 
@@ -44,6 +48,7 @@ class Client:
     ):
         self._session = Session(locator(address, token, scheduler_file), timeout)
         self._show = progress
+        weakref.finalize(self, self._session.close_soon).atexit = False
         _default.note(self)
 
     # Submitting.
@@ -122,13 +127,13 @@ class Client:
         return self._map(function, zip(*iterables), kwargs, how, keys, show)
 
     def _map(
-        self, function, items, kwargs={}, how=DEFAULT, keys=None, show=None, *, lenient=False
+        self, function, items, kwargs={}, how=None, keys=None, show=None, *, lenient=False
     ):
         """As map, with an iterable of tuples, terms and an iterator of keys; lenient: arguments that
         cannot be sent fail their future alone."""
         session = self._session
         number, name = session.function(function)
-        what = (number, how)
+        what = (number, how or terms())
         bar = session.progress if session.progress.begin(show) else None
         if bar is not None:
             session.connection.wake()  # it has to look at the clock from now on

@@ -53,7 +53,6 @@ class Executor(_Base):
             from ._client import Client
 
             client = Client()
-            weakref.finalize(self, client._session.close_soon).atexit = False
         self._client = client
         self._max_workers = max_workers or max(client._session.expected, client._session.workers, 1)
         self._lock = threading.RLock()  # arguments may come from a generator that submits

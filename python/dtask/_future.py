@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future as _Base
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from time import monotonic
 
-from . import _inputs
+from . import _inputs, _nesting
 from .errors import ClusterLost, PickleError, RemoteError, RemoteTraceback, TimeoutError
 
 
@@ -202,7 +202,7 @@ class Future(_Base):
             self._session.check(self.key)
         with self._condition:
             if self._state == PENDING:
-                self._condition.wait(timeout)
+                _nesting.wait(self._condition.wait, timeout)
             if self._state == CANCELLED_AND_NOTIFIED:
                 raise CancelledError()
             if self._state != FINISHED:

@@ -12,6 +12,8 @@ on workers: these are the task's inputs. Nothing is unpickled on the way.
 import sys
 from pickle import dumps, loads
 
+from ._nesting import Nested
+
 _values = []  # a stack: an input's own unpickling may load inputs again
 
 
@@ -58,8 +60,9 @@ def load_mixed(pickled, places):
     )
 
 
-def load_function(pickled, path, uploads=()):
-    """Unpickle a function, with the client's directories last in sys.path, and its uploads first."""
+def load_function(pickled, path, uploads=(), depth=0):
+    """Unpickle a function, with the client's directories last in sys.path, and its uploads first;
+    `depth` as in _nesting."""
     if uploads:
         from ._uploads import unpack
 
@@ -67,7 +70,8 @@ def load_function(pickled, path, uploads=()):
             unpack(name, data)
     known = set(sys.path)
     sys.path.extend(entry for entry in path if entry not in known)
-    return loads(pickled)
+    function = loads(pickled)
+    return Nested(function, depth) if depth else function
 
 
 def wrap(pickled, inputs):
@@ -80,7 +84,7 @@ def wrap_mixed(pickled, places):
     return dumps(_Call(load_mixed, pickled, tuple(places)), 5)
 
 
-def wrap_function(pickled, path, uploads=()):
-    """Join a pickled function, the client's sys.path and its uploads to one pickle (bytes)."""
-    more = (tuple(uploads),) if uploads else ()
+def wrap_function(pickled, path, uploads=(), depth=0):
+    """Join a pickled function, the client's sys.path, its uploads and depth to one pickle (bytes)."""
+    more = (tuple(uploads), depth) if depth else (tuple(uploads),) if uploads else ()
     return dumps(_Call(load_function, pickled, tuple(path), *more), 5)

@@ -115,9 +115,9 @@ def digest(data):
     return hashlib.sha256(data).digest()
 
 
-def wrap_function(data, uploads=()):
-    """The body of a `function` message: the pickle, this process's sys.path, and uploads."""
+def wrap_function(data, uploads=(), depth=0):
+    """The body of a `function` message: the pickle, this process's sys.path, uploads, and depth."""
     import os
 
     path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
-    return _inputs.wrap_function(data, path, uploads)
+    return _inputs.wrap_function(data, path, uploads, depth)

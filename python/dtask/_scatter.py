@@ -9,7 +9,7 @@ from . import _pickling
 from ._future import Future
 from ._inputs import identity
 from ._store import INLINE
-from ._terms import DEFAULT
+from ._terms import terms
 
 _SMALL = (bool, int, float, complex, type(None), Future)  # never worth to scatter
 
@@ -40,5 +40,5 @@ def share(session, kwargs, name):
 
 def _send(session, name, arguments):
     future = Future(session, name)
-    session.outbox.send_tasks((session.function(identity)[0], DEFAULT), [future], [arguments])
+    session.outbox.send_tasks((session.function(identity)[0], terms()), [future], [arguments])
     return future

@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from concurrent.futures import Future as _PlainFuture
 
-from . import _failures, _pickling, _wire
+from . import _failures, _nesting, _pickling, _wire
 from ._connection import Connection, connect
 from ._fetch import Fetcher
 from ._outbox import Outbox
@@ -46,9 +46,9 @@ class Session:
         self.serials = itertools.count(1)  # of futures, for their keys
         self.progress = Progress()
         self._pending = {}  # number -> Future that the scheduler knows
-        self._functions = {}  # pickle, or its digest, -> number
+        self._functions = {}  # (pickle, or its digest, depth) -> number
         self._uploads = {}  # name -> archive; see _uploads
-        self._by_name = {}  # id -> (function, number), for functions that go by name
+        self._by_name = {}  # (id, depth) -> (function, number), for functions that go by name
         self._last_function = 0
         self.outbox = Outbox(self, self._pending)
         self.remotes = Remotes(self)
@@ -111,13 +111,14 @@ class Session:
         if self.forked:
             self.check()
         name = _pickling.name_of(function)
-        known = self._by_name.get(id(function))
-        return (known[1] if known else self._add_function(function, name)), name
+        level = _nesting.level()
+        known = self._by_name.get((id(function), level))
+        return (known[1] if known else self._add_function(function, name, level)), name
 
-    def _add_function(self, function, name):
+    def _add_function(self, function, name, level):
         data, by_name = _pickling.dump_function(function, name)
-        body = _pickling.wrap_function(data, self._uploads.items())
-        known = _pickling.digest(data)
+        body = _pickling.wrap_function(data, self._uploads.items(), level)
+        known = _pickling.digest(data), level
 
         def make():
             if known in self._functions:
@@ -130,7 +131,7 @@ class Session:
         self.connection.send(make)
         number = self._functions[known]
         if by_name:
-            self._by_name[id(function)] = (function, number)
+            self._by_name[id(function), level] = (function, number)
         return number
 
     def upload(self, name, archive):

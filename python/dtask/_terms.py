@@ -3,10 +3,13 @@
 
 import json
 
+from . import _nesting
+
 
 def terms(retries=0, priority=0, timeout=None, workers=None, resources=None):
     """The members as text, without braces. Raises TypeError and ValueError.
 
+    priority   a task's own tasks come before those of its client
     timeout    seconds that one execution may take, or None
     workers    names, nodes or addresses of workers: a string, or several
     resources  a dict of amounts: ``cpus``, ``memory`` (bytes, or a string as "2G"), or a name that
@@ -14,7 +17,7 @@ def terms(retries=0, priority=0, timeout=None, workers=None, resources=None):
     """
     text = '"retries":%d,"priority":%d' % (
         _natural("retries", retries),
-        _integer("priority", priority),
+        _integer("priority", priority) + _nesting.level(),
     )
     if timeout is not None:
         text += ',"timeout":%d' % _milliseconds(timeout)
@@ -69,5 +72,3 @@ def _bytes(size):
         return int(size[:-1]) << units[size[-1].upper()]
     raise ValueError(f"resources: memory {size!r}: expected a number with K, M, G or T, as 500M")
 
-
-DEFAULT = terms()

@@ -11,6 +11,7 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, DoneAndNotDoneFutures
 from time import monotonic
 
+from . import _nesting
 from ._future import Future
 from .errors import TimeoutError
 
@@ -72,7 +73,7 @@ class Latch:
     def wait(self, timeout=None):
         """True once open, False after `timeout` seconds. To be called once."""
         try:
-            return self._open.wait(timeout)
+            return _nesting.wait(self._open.wait, timeout)
         finally:
             for future in self._futures:
                 if self in future._waiters:
@@ -210,7 +211,7 @@ class as_completed:
                     raise TimeoutError(
                         f"{len(self._waiting)} tasks have not ended within {self._timeout} s"
                     )
-                self._changed.wait(left)
+                _nesting.wait(self._changed.wait, left)
             future = self._ready.popleft()
             self._waiting.discard(future)
             return future

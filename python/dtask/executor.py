@@ -14,10 +14,12 @@ from pickle import dumps, loads
 from struct import Struct
 from time import monotonic_ns
 
+from . import _nesting
 from ._store import Missing, pack, pickled, write
 
 CHANNEL = 3
 FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT, STORED, MISSING = range(1, 11)
+BLOCKED, UNBLOCKED, CLUSTER, VOID_AHEAD = range(11, 15)
 LIMIT = 64 << 20  # bytes of a pickled value
 CHUNK = 64 << 10  # bytes of one read; more would come from mmap, page by page
 RECORD = Struct("<B7xQQQ")  # kind, function or run time, task, length
@@ -115,10 +117,22 @@ def serve(channel):
     inputs = []  # values, pickled, of the call that follows them
     store = os.environ.get("DTASK_STORE")
     forked = []  # not empty in a process that a function has forked
-    os.register_at_fork(after_in_child=lambda: forked.append(True))
+    current = _nesting.call
+
+    def forget_the_channel():
+        forked.append(True)
+        current.tell = None
+
+    os.register_at_fork(after_in_child=forget_the_channel)
+    _nesting.serve(
+        lambda begins: send(channel, BLOCKED if begins else UNBLOCKED, 0, current.task, b"")
+    )
     send(channel, READY, 0, 0, b"")
     for kind, number, task, body in records(channel):
-        if kind == CALL:
+        if kind == CALL and current.owed:
+            inputs.clear()  # the worker has taken it back, since the last call waited
+        elif kind == CALL:
+            current.task = task
             began = monotonic_ns()
             try:
                 function = functions[number]
@@ -170,6 +184,10 @@ def serve(channel):
             functions[number] = bytes(body)
         elif kind == FORGET:
             functions.pop(number, None)
+        elif kind == VOID_AHEAD:
+            current.owed -= 1
+        elif kind == CLUSTER:
+            os.environ["DTASK_ADDRESS"] = str(body, "ascii")
         else:
             raise SystemExit(f"dtask.executor: record of unknown kind {kind}")
 

@@ -136,12 +136,16 @@ struct Worker {
     std::deque<TaskId> assigned; ///< in the order of dispatch, which it also runs them in
     std::uint64_t asked = 0;     ///< of them, asked back; those it has begun stay
     bool answering = false;      ///< it has not answered yet
+    std::uint64_t blocked = 0; ///< of `assigned`, begun, and holding no slot: they wait for others
     std::uint64_t memory = 0;
     std::uint64_t done = 0;
     std::int64_t heard_us = 0;
     bool in_idle_order = false;
     proto::Resources used;            ///< by those of `assigned` that need some
     std::unordered_set<TaskId> holds; ///< whose values, there or on their way
+
+    /// Tasks that run there or are queued.
+    std::uint64_t load() const { return assigned.size() > blocked ? assigned.size() - blocked : 0; }
 };
 
 struct Client {

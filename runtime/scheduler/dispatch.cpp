@@ -51,9 +51,9 @@ bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
         if (fed && placement::has_stored_inputs(r.core, *task)) return true;
         Function &function = r.core.functions.at(task->function);
         auto depth = placement::depth(worker, function);
-        if (worker.assigned.size() >= depth) return fed;
+        if (worker.load() >= depth) return fed;
         if (!fed)
-            left = placement::share(depth - worker.assigned.size(), r.core.ready_count,
+            left = placement::share(depth - worker.load(), r.core.ready_count,
                                     r.core.idle_order.size() + 1);
         if (left == 0) return true;
         assign(r, id, *task, worker_id, worker);

@@ -341,13 +341,13 @@ std::string name_of(const Core &core, const Task &task) {
 }
 
 void leave_idle_order(Core &core, WorkerId id, Worker &worker) {
-    if (worker.in_idle_order) core.idle_order.erase({worker.assigned.size(), id});
+    if (worker.in_idle_order) core.idle_order.erase({worker.load(), id});
     worker.in_idle_order = false;
 }
 
 void enter_idle_order(Core &core, WorkerId id, Worker &worker) {
     if (worker.in_idle_order || !placement::may_take(worker)) return;
-    core.idle_order.insert({worker.assigned.size(), id});
+    core.idle_order.insert({worker.load(), id});
     worker.in_idle_order = true;
 }
 

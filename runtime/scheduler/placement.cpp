@@ -27,7 +27,7 @@ std::uint64_t depth(const Worker &worker, const Function &function) {
 }
 
 bool may_take(const Worker &worker) {
-    return worker.assigned.size() < worker.about.concurrency * (1 + longest_queue);
+    return worker.load() < worker.about.concurrency * (1 + longest_queue);
 }
 
 std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle) {
@@ -60,7 +60,7 @@ std::optional<WorkerId> suitable(const Core &core, const Task &task) {
     std::optional<WorkerId> best;
     std::uint64_t least = UINT64_MAX;
     for (const auto &[id, worker] : core.workers) {
-        auto load = worker.assigned.size();
+        auto load = worker.load();
         if (load >= least || load >= depth(worker, function) || !suits(worker, needs)) continue;
         bool enough = std::ranges::all_of(needs.resources, [&](const auto &need) {
             auto used = worker.used.find(need.first);
@@ -96,10 +96,10 @@ std::optional<WorkerId> nearest(const Core &core, const Task &task) {
     double least = 0;
     auto consider = [&](WorkerId id, std::uint64_t on_node) {
         const Worker &worker = core.workers.at(id);
-        if (worker.assigned.size() >= depth(worker, function)) return;
+        if (worker.load() >= depth(worker, function)) return;
         double us = function.mean_us < 0 ? unknown_us : function.mean_us;
-        double queue = static_cast<double>(worker.assigned.size()) * us /
-                       static_cast<double>(worker.about.concurrency);
+        double queue =
+            static_cast<double>(worker.load()) * us / static_cast<double>(worker.about.concurrency);
         double cost = queue + static_cast<double>(all - on_node) / bytes_per_us;
         if (!best || cost < least) {
             best = id;
@@ -119,7 +119,7 @@ std::optional<WorkerId> nearest(const Core &core, const Task &task) {
 
 std::uint64_t surplus(const Worker &worker) {
     std::uint64_t busy = worker.about.concurrency + worker.asked;
-    return worker.assigned.size() > busy ? worker.assigned.size() - busy : 0;
+    return worker.load() > busy ? worker.load() - busy : 0;
 }
 
 std::optional<WorkerId> donor(const Core &core) {

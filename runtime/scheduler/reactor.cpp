@@ -222,7 +222,7 @@ proto::Info info(const Core &core, const Clock &clock) {
     info.failed = core.failed;
     for (const auto &[id, worker] : core.workers) {
         std::uint64_t running =
-            std::min<std::uint64_t>(worker.assigned.size(), worker.about.concurrency);
+            std::min(worker.assigned.size(), worker.about.concurrency + worker.blocked);
         info.running += running;
         info.waiting += worker.assigned.size() - running;
         info.workers.push_back(

@@ -45,6 +45,8 @@ void on_retracted(Reactor r, WorkerId worker, const proto::Refs &refs);
 void on_fetched(Reactor r, WorkerId worker, TaskId data);
 void on_unfetched(Reactor r, WorkerId worker, const proto::Unfetched &unfetched);
 void on_stat(Reactor r, WorkerId worker, std::uint64_t memory);
+/// So many of its tasks wait for others, and leave their slots free.
+void on_blocked(Reactor r, WorkerId worker, std::uint64_t count);
 
 /// Gives ready tasks to workers with room, and takes queued ones back from
 /// busy workers for idle ones.

@@ -265,6 +265,12 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         on_stat(reactor(), *peer.worker, *memory);
         return {};
     }
+    if (type == "blocked") {
+        auto count = frame.header.natural("n");
+        if (!count) return fail_from(std::move(count), type);
+        on_blocked(reactor(), *peer.worker, *count);
+        return {};
+    }
     return fail("\"" + type + "\" is no message of a worker");
 }
 

@@ -66,7 +66,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     if (found == r.core.workers.end()) return;
     Worker worker = std::move(found->second);
     // Its key there is the load before the move.
-    if (worker.in_idle_order) r.core.idle_order.erase({worker.assigned.size(), id});
+    if (worker.in_idle_order) r.core.idle_order.erase({worker.load(), id});
     r.core.workers.erase(found);
     if (worker.answering) r.core.answering--;
     for (auto &[number, function] : r.core.functions) function.holders.erase(id);
@@ -76,7 +76,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     for (auto data_id : worker.holds) data::lose(r, data_id, id);
 
     // It runs in the order of dispatch: only the first ones can have begun.
-    std::uint64_t begun = worker.about.concurrency;
+    std::uint64_t begun = worker.about.concurrency + worker.blocked;
     std::vector<TaskId> rest;
     for (auto task_id : worker.assigned) {
         if (begun == 0) {
@@ -228,6 +228,13 @@ void on_stat(Reactor r, WorkerId id, std::uint64_t memory) {
     auto &worker = r.core.workers.at(id);
     worker.memory = memory;
     worker.heard_us = r.clock.now_us();
+}
+
+void on_blocked(Reactor r, WorkerId id, std::uint64_t count) {
+    auto &worker = r.core.workers.at(id);
+    worker.heard_us = r.clock.now_us();
+    life::LoadChange change(r.core, id, worker);
+    worker.blocked = count;
 }
 
 void on_tick(Reactor r) {

@@ -55,6 +55,13 @@ Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, SpawnSpec spec
         new Executor(loop, *pid, std::move(ours), std::move(callbacks)));
 }
 
+void Executor::introduce(std::string_view scheduler) {
+    if (std::exchange(introduced_, true)) return;
+    stream_.write(std::string_view(
+        proto::encode_record_head({proto::RecordKind::cluster, 0, 0, scheduler.size()})));
+    stream_.write(scheduler);
+}
+
 void Executor::call(Call call, std::string_view function) {
     using proto::RecordKind;
     if (functions_.insert(call.function).second) {
@@ -97,6 +104,22 @@ bool Executor::drop(std::uint64_t task, std::uint64_t instance) {
     return false;
 }
 
+std::deque<Call> Executor::take_ahead() {
+    // Sent also where there are none: the process counts these.
+    stream_.write(
+        std::string_view(proto::encode_record_head({proto::RecordKind::void_ahead, 0, 0, 0})));
+    std::deque<Call> ahead = std::move(in_flight_);
+    in_flight_.clear();
+    in_flight_.push_back(std::move(ahead.front()));
+    ahead.pop_front();
+    return ahead;
+}
+
+void Executor::retire() {
+    retired_ = true;
+    kill();
+}
+
 void Executor::kill() {
     ::kill(-pid_, SIGKILL);
     ::kill(pid_, SIGKILL); // the group is not made yet where it has hardly begun
@@ -126,6 +149,12 @@ void Executor::on_record(const proto::RecordHead &head, std::string body) {
     }
     // An answer to what was not asked, as from a child that inherited the socket.
     if (in_flight_.empty() || in_flight_.front().task != head.task) return;
+    if (head.kind == proto::RecordKind::blocked || head.kind == proto::RecordKind::unblocked) {
+        bool now = head.kind == proto::RecordKind::blocked;
+        if (std::exchange(blocked_, now) != now) callbacks_.on_blocked();
+        return;
+    }
+    if (std::exchange(blocked_, false)) callbacks_.on_blocked();
     Call call = std::move(in_flight_.front());
     in_flight_.pop_front();
     watch_first();

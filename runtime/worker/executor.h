@@ -6,7 +6,8 @@
 //       └──process ends before it was ready────────▲
 //
 // Calls may be given ahead (`in_flight`); the first of them is the one that
-// runs. A death is reported once both the process has been reaped and its
+// runs. While that is blocked, since it waits for tasks of its own, the others
+// can be taken back. A death is reported once both the process has been reaped and its
 // last words have been read, so that a result written just before a crash
 // counts. What else lives in its process group is killed then.
 //
@@ -47,6 +48,8 @@ public:
         /// `us`: its run time as the process says.
         std::function<void(Call call, proto::RecordKind kind, std::string value, std::uint64_t us)>
             on_outcome;
+        /// The call that runs waits for tasks of its own, or no longer does.
+        std::function<void()> on_blocked = [] {};
         /// `status` as of waitpid. in_flight() still holds what was not finished.
         std::function<void(int status)> on_dead;
     };
@@ -60,17 +63,26 @@ public:
     bool dead() const { return dead_; }
     /// It was killed because the call that ran took too long.
     bool overdue() const { return overdue_; }
+    /// Its call waits for tasks of its own: it is to get no other meanwhile.
+    bool blocked() const { return blocked_; }
+    bool retired() const { return retired_; }
     /// Ready, and nothing is known yet of its end.
-    bool takes_calls() const { return ready_ && !closed_ && !status_; }
+    bool takes_calls() const { return ready_ && !blocked_ && !retired_ && !closed_ && !status_; }
     const std::deque<Call> &in_flight() const { return in_flight_; }
     std::deque<Call> take_in_flight() { return std::exchange(in_flight_, {}); }
 
+    /// Tells it where the scheduler is, once: its functions may be clients.
+    void introduce(std::string_view scheduler);
     /// Sends the function first where the process does not have it yet.
     void call(Call call, std::string_view function);
     void forget(std::uint64_t function);
     /// Marks a call that was given ahead as of no interest; true where it is the running one.
     bool drop(std::uint64_t task, std::uint64_t instance);
+    /// The calls that were given ahead of a blocked one: they will not run here.
+    std::deque<Call> take_ahead();
     void kill();
+    /// It is needed no more. Only while it has no call.
+    void retire();
 
     /// waitpid gave this status for pid().
     void on_reaped(int status);
@@ -85,6 +97,7 @@ private:
     Callbacks callbacks_;
     pid_t pid_;
     bool ready_ = false, closed_ = false, dead_ = false, overdue_ = false;
+    bool blocked_ = false, retired_ = false, introduced_ = false;
     std::optional<int> status_;
     std::deque<Call> in_flight_;
     std::unordered_set<std::uint64_t> functions_; ///< that the process has

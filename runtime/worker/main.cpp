@@ -66,6 +66,7 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
         settings.store.spill = scratch + "/spill";
     executor.env = std::move(env);
     executor.env.set("DTASK_WORKER", about.name);
+    executor.env.set("DTASK_TOKEN", spec.token); // a function may be a client
     executor.oom_score_adj = executor_oom_score;
     return settings;
 }

@@ -217,14 +217,22 @@ void Worker::feed() {
             queue_.pop_front();
             continue;
         }
-        Executor *idlest = nullptr;
+        Executor *idle = nullptr, *least = nullptr;
+        std::size_t busy = 0;
         for (auto &slot : slots_) {
             auto *e = slot.executor.get();
             if (!e || !e->takes_calls()) continue;
-            if (!idlest || e->in_flight().size() < idlest->in_flight().size()) idlest = e;
+            if (e->in_flight().empty()) {
+                idle = e;
+                continue;
+            }
+            busy++;
+            if (!least || e->in_flight().size() < least->in_flight().size()) least = e;
         }
-        if (!idlest || idlest->in_flight().size() >= depth(function->second)) return;
-        idlest->call(std::move(queue_.front()), function->second.pickled);
+        auto *next = idle && busy < settings_.about.concurrency ? idle : least;
+        if (!next || next->in_flight().size() >= depth(function->second)) return staff();
+        next->introduce(dialer_->address());
+        next->call(std::move(queue_.front()), function->second.pickled);
         queue_.pop_front();
     }
 }
@@ -274,9 +282,71 @@ void Worker::start_executor(std::size_t slot) {
              [this](Call call, proto::RecordKind kind, std::string value, std::uint64_t us) {
                  on_outcome(std::move(call), kind, std::move(value), us);
              },
+         .on_blocked = [this, slot] { on_blocked(slot); },
          .on_dead = [this, slot](int status) { on_executor_dead(slot, status); }});
     if (!executor) return give_up(executor.error().text());
-    slots_[slot].executor = std::move(*executor);
+    slots_[slot] = {std::move(*executor)};
+}
+
+// Executors that hold a slot, those that start included.
+std::size_t Worker::active() const {
+    return static_cast<std::size_t>(std::ranges::count_if(slots_, [](const Slot &slot) {
+        return slot.executor && !slot.executor->blocked() && !slot.executor->retired();
+    }));
+}
+
+// Starts one where a slot is free. One at a time: the queue is looked at again
+// once it is ready.
+void Worker::staff() {
+    if (exit_code_ || !unfit_.empty() || active() >= settings_.about.concurrency) return;
+    auto free = std::ranges::find_if(slots_, [](const Slot &slot) { return !slot.executor; });
+    auto index = static_cast<std::size_t>(free - slots_.begin());
+    if (free == slots_.end()) slots_.emplace_back();
+    start_executor(index);
+}
+
+void Worker::on_blocked(std::size_t slot) {
+    auto &executor = *slots_[slot].executor;
+    if (executor.blocked()) {
+        auto ahead = executor.take_ahead();
+        for (auto it = ahead.rbegin(); it != ahead.rend(); ++it)
+            if (!it->dropped) queue_.push_front(std::move(*it));
+    }
+    tell_blocked();
+    feed();
+}
+
+void Worker::tell_blocked() {
+    auto count = static_cast<std::uint64_t>(std::ranges::count_if(
+        slots_, [](const Slot &slot) { return slot.executor && slot.executor->blocked(); }));
+    if (!dialer_ || std::exchange(blocked_, count) == count) return;
+    end_turn(); // what was finished before
+    auto frame = proto::make_frame("blocked");
+    frame.header.set("n", count);
+    dialer_->send(std::move(frame));
+}
+
+void Worker::retire_surplus() {
+    auto surplus = active();
+    for (auto &slot : slots_) {
+        if (surplus <= settings_.about.concurrency) return;
+        auto *e = slot.executor.get();
+        if (!e || !e->takes_calls() || !e->in_flight().empty()) continue;
+        e->retire();
+        surplus--;
+    }
+}
+
+// Calls that wait hold the memory that an executor needs to start: the last of
+// them gives way, as if it had passed the limit itself.
+bool Worker::make_way() {
+    for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot)
+        if (slot->executor && slot->executor->blocked()) {
+            slot->for_memory = true;
+            slot->executor->kill();
+            return true;
+        }
+    return false;
 }
 
 void Worker::on_child() {
@@ -289,11 +359,14 @@ void Worker::on_child() {
 
 void Worker::on_executor_dead(std::size_t slot, int status) {
     auto executor = std::move(slots_[slot].executor);
-    bool memory_kill = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
-                       watch_.memory().was_memory_kill(executor->pid());
+    bool memory_kill =
+        WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !executor->retired() &&
+        (slots_[slot].for_memory || watch_.memory().was_memory_kill(executor->pid()));
     auto calls = executor->take_in_flight();
     if (!calls.empty()) values_.on_executor_dead(calls.front(), executor->pid());
-    if (!executor->ready()) {
+    if (!executor->ready() && memory_kill && make_way()) {
+        log::info("an executor did not start beside calls that wait: over the memory limit");
+    } else if (!executor->ready()) {
         failed_starts_++;
         last_start_ = describe_status(status) + (memory_kill ? ", over the memory limit" : "");
         log::info("an executor did not start: " + last_start_);
@@ -319,7 +392,9 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
     if (failed_starts_ >= most_failed_starts)
         return give_up("its executors do not start (" + settings_.executor.program +
                        "): " + last_start_);
-    if (!exit_code_ && unfit_.empty()) start_executor(slot);
+    tell_blocked();
+    staff();
+    feed();
 }
 
 void Worker::report(proto::Failure failure) {
@@ -335,6 +410,7 @@ std::vector<Executor *> Worker::executors() const {
 }
 
 void Worker::stat(std::uint64_t memory) {
+    retire_surplus();
     // Before it is registered the scheduler takes nothing else from a worker.
     if (!dialer_ || !dialer_->connected() || settings_.about.address.empty()) return;
     auto frame = proto::make_frame("stat");

@@ -12,7 +12,10 @@
 // Invariants:
 //   - A call is in `queue_` or in flight at one executor, until it is reported,
 //     given back or dropped: never two of these.
-//   - Executors are `concurrency` many, or being replaced after a death.
+//   - Executors are `concurrency` many, or being replaced after a death. One
+//     whose call waits for tasks of its own is blocked and does not count:
+//     another is started for the calls in the queue. What is too much when the
+//     wait is over runs no call, and is retired within a second or so.
 //   - Reports of one turn leave in one frame (end_turn).
 //
 // When an executor dies the call that ran is reported as failed; calls that
@@ -64,6 +67,7 @@ private:
     };
     struct Slot {
         std::unique_ptr<Executor> executor;
+        bool for_memory = false; ///< it was killed since others could not start beside it
     };
 
     void dial(std::vector<std::string> candidates);
@@ -76,6 +80,12 @@ private:
     void on_outcome(Call call, proto::RecordKind kind, std::string value, std::uint64_t us);
     void on_executor_dead(std::size_t slot, int status);
     void start_executor(std::size_t slot);
+    void on_blocked(std::size_t slot);
+    void tell_blocked();
+    std::size_t active() const;
+    void staff();
+    void retire_surplus();
+    bool make_way();
     void on_child();
     void feed();
     std::size_t depth(const Function &function) const;
@@ -97,6 +107,7 @@ private:
     std::deque<Call> queue_;
     std::vector<Slot> slots_;
     std::vector<std::unique_ptr<Executor>> dead_; ///< freed at the end of the turn
+    std::uint64_t blocked_ = 0;                   ///< as the scheduler was told
     unsigned failed_starts_ = 0;                  ///< in a row
     std::string last_start_;                      ///< how the last of them ended
     proto::Done done_;

@@ -7,7 +7,8 @@
 //   send(kind, task, body, us)   one record
 //   ready()                      tells that it can take calls
 //   calls()                      the calls that come, as (function, task, body)
-//   functions                    what was sent, by number
+//   functions                    what was sent, by number; "cluster": where the scheduler is said
+//                                to be, "void": how often calls given ahead were taken back
 #pragma once
 
 #include <string>
@@ -41,6 +42,10 @@ def calls():
             functions[function] = body
         elif kind == 3:
             del functions[function]
+        elif kind == 13:
+            functions["cluster"] = body
+        elif kind == 14:
+            functions["void"] = functions.get("void", 0) + 1
         else:
             yield function, task, body
 )";

@@ -83,7 +83,7 @@ inline void check_invariants(const scheduler::Core &core) {
             holds(amount <= placement::amount_of(worker, name));
         }
         answering += worker.answering;
-        bool idle = core.idle_order.contains({worker.assigned.size(), id});
+        bool idle = core.idle_order.contains({worker.load(), id});
         holds(idle == placement::may_take(worker));
         holds(idle == worker.in_idle_order);
     }

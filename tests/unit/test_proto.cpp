@@ -313,6 +313,7 @@ START_TEST(test_decode_fixtures_of_a_worker) {
     ck_assert_uint_eq(failure.peak, 201 << 20);
     ck_assert((must(decode_refs(frame("retracted"))).k == Column{11, 12}));
     ck_assert_uint_eq(must(frame("stat").header.natural("memory")), 30 << 20);
+    ck_assert_uint_eq(must(frame("blocked").header.natural("n")), 2);
 }
 END_TEST
 
@@ -619,7 +620,8 @@ START_TEST(test_records_of_the_fixtures) {
                         *parse_uint(must(row.string("task"))), body.size()};
         ck_assert(encode_record_head(head) + body == bytes);
         auto read = decode_record_head(bytes);
-        bool from_executor = head.kind >= RecordKind::ready && head.kind != RecordKind::input;
+        bool from_executor = head.kind >= RecordKind::ready && head.kind <= RecordKind::unblocked &&
+                             head.kind != RecordKind::input;
         ck_assert_int_eq(read.has_value(), from_executor);
         if (!read) continue;
         ck_assert(read->kind == head.kind);
@@ -634,7 +636,7 @@ START_TEST(test_record_heads_that_are_none) {
     for (std::size_t n = 0; n < record_head_size; n++)
         ck_text_eq(error_of(decode_record_head(std::string_view(good).substr(0, n))),
                    "a record's head is cut short");
-    for (int kind : {0, 1, 2, 3, 8, 11, 255}) {
+    for (int kind : {0, 1, 2, 3, 8, 13, 14, 255}) {
         auto bytes = good;
         bytes[0] = static_cast<char>(kind);
         ck_text_eq(error_of(decode_record_head(bytes)),

@@ -117,6 +117,39 @@ START_TEST(test_concurrency_gives_more) {
 }
 END_TEST
 
+// Tasks that wait for others leave their slots free, for these not least.
+START_TEST(test_blocked_tasks_hold_no_slot) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto worker = s.worker();
+    s.submit(client, 1, 6);
+    s.dispatch();
+    auto first = s.comm.take_runs(worker);
+    ck_assert_uint_eq(first.size(), 2);
+    on_blocked(s.reactor(), worker, 1);
+    s.dispatch();
+    ck_assert_uint_eq(s.comm.take_runs(worker).size(), 1);
+    on_blocked(s.reactor(), worker, 3); // all that it has
+    s.dispatch();
+    ck_assert_uint_eq(s.comm.take_runs(worker).size(), 2);
+    auto told = info(s.core, s.clock);
+    ck_assert_uint_eq(told.workers[0].running, 4);
+    ck_assert_uint_eq(told.workers[0].queued, 1);
+    on_blocked(s.reactor(), worker, 0); // more than it should have: it gets none
+    s.dispatch();
+    ck_assert_uint_eq(s.comm.take_runs(worker).size(), 0);
+    on_blocked(s.reactor(), worker, 1'000'000); // more than it has
+    s.dispatch();
+    ck_assert_uint_eq(s.comm.take_runs(worker).size(), 1);
+    // All of them may have begun: each has lost a try.
+    on_worker_lost(s.reactor(), worker, "it fell");
+    for (const auto &[id, task] : s.core.tasks) ck_assert_uint_eq(task.tries, 1);
+    s.comm.take_functions();
+    s.comm.take_counts();
+    s.over();
+}
+END_TEST
+
 START_TEST(test_priorities) {
     Stage s;
     auto client = s.client_with_function();
@@ -852,6 +885,7 @@ Suite *suite() {
                       test_few_tasks_are_spread,
                       test_depth_follows_the_run_time,
                       test_concurrency_gives_more,
+                      test_blocked_tasks_hold_no_slot,
                       test_priorities,
                       test_two_clients,
                       test_stale_reports_are_ignored,

@@ -7,6 +7,8 @@
 
 #include <csignal>
 #include <deque>
+#include <fstream>
+#include <iterator>
 #include <optional>
 
 #include <sys/wait.h>
@@ -904,6 +906,146 @@ START_TEST(test_values_give_way_to_calls) {
 }
 END_TEST
 
+std::size_t children() {
+    std::ifstream list("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+    return static_cast<std::size_t>(
+        std::distance(std::istream_iterator<int>(list), std::istream_iterator<int>()));
+}
+
+// An executor whose calls of "wait" wait for the file `go`, and say so.
+SpawnSpec waiting_executor(const std::string &go) {
+    return fakes::executor("go = \"" + go + R"("
+ready()
+waited = False
+for function, task, body in calls():
+    if waited and "void" not in functions:
+        continue # taken back
+    if body == b"wait":
+        send(11, task)
+        send(11, task)
+        while not os.path.exists(go):
+            time.sleep(0.01)
+        send(12, task)
+        waited = True
+    send(5, task, b"%d %s" % (os.getpid(), functions["cluster"]), 1)
+)");
+}
+
+void expect_blocked(Cluster &c, std::uint64_t count) {
+    c.on("blocked",
+         [count](Frame frame) { ck_assert_uint_eq(must(frame.header.natural("n")), count); });
+}
+
+// A call that waits for others leaves its slot to them, and those that were
+// given ahead of it; what is too much afterwards is retired.
+START_TEST(test_blocked_calls_hold_no_slot) {
+    test::Scratch scratch;
+    auto go = scratch / "go";
+    Cluster c;
+    c.settings.executor = waiting_executor(go);
+    std::string first;
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1);
+    });
+    c.on("done", [&](Frame frame) { // of µs: the next ones are given ahead
+        first = must(decode_done(std::move(frame))).payload;
+        ck_assert(first.ends_with(" " + Cluster::address(*c.listener)));
+        c.send_run(2, 1, "wait");
+        c.send_run(3, 2);
+    });
+    expect_blocked(c, 1);
+    auto seen = std::make_shared<std::size_t>(0);
+    c.script.when(
+        "what was behind it",
+        [&, seen] {
+            for (auto &frames = c.peers[0]->frames; !frames.empty(); frames.pop_front()) {
+                if (Cluster::by_the_way(frames.front())) continue;
+                auto done = must(decode_done(std::move(frames.front())));
+                ck_assert(done.k[0] == 3 || done.k[0] == 4);
+                ck_assert(!done.payload.starts_with(first)); // elsewhere
+                *seen += done.k.size();
+            }
+            return *seen == 2;
+        },
+        [&] {
+            ck_assert_uint_eq(children(), 2);
+            std::ofstream(go).put('\n');
+        });
+    expect_blocked(c, 0);
+    c.on("done", [&](Frame frame) {
+        auto done = must(decode_done(std::move(frame)));
+        ck_assert((done.k == Column{2}));
+        ck_text_eq(done.payload, first);
+    });
+    c.script.when("one process again", [] { return children() == 1; });
+    c.script.then([&] { c.send_run(5, 1); });
+    c.on("done", [](Frame frame) { ck_assert(must(decode_done(std::move(frame))).k[0] == 5); });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// Killed while it waits, or dead of its own: the slot is counted again.
+START_TEST(test_blocked_calls_end) {
+    test::Scratch scratch;
+    Cluster c;
+    c.settings.executor = waiting_executor(scratch / "never");
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 2, "wait");
+    });
+    expect_blocked(c, 1);
+    expect_blocked(c, 2);
+    c.script.then([&] { c.send(encode_refs("kill", ref(1))); });
+    expect_blocked(c, 1);
+    c.script.then([&] { c.send_run(3, 1); });
+    c.on("done", [](Frame frame) { ck_assert(must(decode_done(std::move(frame))).k[0] == 3); });
+    c.script.then([&] { c.send(encode_refs("kill", ref(2))); });
+    expect_blocked(c, 0);
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
+// Calls that wait leave no memory for another executor to start: the last of
+// them is the one that passed the limit.
+START_TEST(test_blocked_calls_give_way) {
+    test::Scratch scratch;
+    auto first = scratch / "first";
+    Cluster c;
+    c.settings.executor = fakes::executor("first = \"" + first + R"("
+if not os.path.exists(first):
+    open(first, "w").close()
+elif not os.path.exists(first + "-dead"):
+    large = b"x" * (300 << 20)
+    time.sleep(60)
+ready()
+for function, task, body in calls():
+    if body == b"wait":
+        send(11, task)
+        time.sleep(60)
+    send(5, task, b"")
+)");
+    c.on("register", [&](Frame) {
+        c.send_function();
+        c.send_run(1, 1, "wait");
+        c.send_run(2, 1);
+    });
+    expect_blocked(c, 1);
+    c.on("failed", [&](Frame frame) {
+        auto failure = must(decode_failure(std::move(frame)));
+        ck_assert_uint_eq(failure.k, 1);
+        ck_assert(failure.kind == FailureKind::memory);
+        std::ofstream(first + "-dead").put('\n');
+    });
+    expect_blocked(c, 0);
+    c.on("done", [](Frame frame) { ck_assert(must(decode_done(std::move(frame))).k[0] == 2); });
+    c.bye();
+    ck_assert_int_eq(c.play(Memory({}, 200 * mib)), 0);
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("worker");
     auto c = tcase_create("worker");
@@ -933,7 +1075,10 @@ Suite *suite() {
                       test_without_a_store,
                       test_moves_values_to_disk,
                       test_calls_wait_for_room,
-                      test_values_give_way_to_calls})
+                      test_values_give_way_to_calls,
+                      test_blocked_calls_hold_no_slot,
+                      test_blocked_calls_end,
+                      test_blocked_calls_give_way})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
