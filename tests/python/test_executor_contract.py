@@ -614,8 +614,9 @@ def test_shutdown_in_a_callback_is_refused_where_it_would_wait(pool, tmp_path):
         except RuntimeError as error:
             raised.append(str(error))
 
-    first = pool.submit(abs, -1)
+    first = pool.submit(wait_for_file, tmp_path / "first")
     first.add_done_callback(callback)
+    (tmp_path / "first").touch()
     wait_for("the callback", lambda: raised, LONG)
     assert "callback" in raised[0]
     (tmp_path / "go").touch()
