@@ -6,7 +6,7 @@ import json
 import functions
 import pytest
 
-from dtask._terms import DEFAULT, terms
+from dtask._terms import terms
 
 
 def sent(**arguments):
@@ -14,7 +14,7 @@ def sent(**arguments):
 
 
 def test_members():
-    assert json.loads("{" + DEFAULT + "}") == {"retries": 0, "priority": 0}
+    assert json.loads("{" + terms() + "}") == {"retries": 0, "priority": 0}
     assert sent(retries=2, priority=-3) == {"retries": 2, "priority": -3}
     assert sent(timeout=1.5)["timeout"] == 1500
     assert sent(timeout=1e-9)["timeout"] == 1
