@@ -54,7 +54,9 @@ void Fetcher::begin_waiting() {
 }
 
 Result<void> Fetcher::begin(Transfer &transfer) {
-    transfer.on_disk = store_.can_spill() && !store_.has_room(transfer.what.size);
+    auto size = transfer.what.size;
+    bool fits = store_.has_room(size) && (!callbacks_.take_memory || callbacks_.take_memory(size));
+    transfer.on_disk = store_.can_spill() && !fits;
     auto path = (transfer.on_disk ? store_.spilled_path_of(transfer.what.data)
                                   : store_.path_of(transfer.what.data)) +
                 ".fetch";

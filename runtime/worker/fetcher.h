@@ -29,6 +29,8 @@ public:
     struct Callbacks {
         std::function<void(std::uint64_t data)> on_fetched;
         std::function<void(std::uint64_t data, const std::string &why)> on_unfetched;
+        /// May so much more be in memory? It is then taken to be. Empty: always.
+        std::function<bool(std::uint64_t size)> take_memory = {};
     };
 
     static constexpr std::int64_t patience_ms = 60'000; ///< given less only by tests

@@ -26,11 +26,12 @@ Spill::Spill(ev::Loop &loop, Store &store, std::function<void()> on_idle)
 
 void Spill::make_room(std::uint64_t usage, std::uint64_t limit) {
     if (!store_.can_spill() || resting_) return;
-    std::uint64_t most = limit / 10 * percent_ / 10;
-    std::uint64_t over = limit > 0 && usage > most ? usage - most : 0;
+    std::uint64_t over = limit > 0 && usage > most(limit) ? usage - most(limit) : 0;
     wanted_ = all_ ? store_.bytes_in_memory() : std::max(over, store_.shortage());
     if (!move_) begin();
 }
+
+std::uint64_t Spill::most(std::uint64_t limit) const { return limit / 10 * percent_ / 10; }
 
 bool Spill::give_way() {
     if (!store_.can_spill() || resting_ || store_.bytes_in_memory() == 0) return false;

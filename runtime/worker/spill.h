@@ -35,6 +35,8 @@ public:
     /// Values have taken the memory that a call needed: begins to move all of them,
     /// and leaves calls twice as much from now on. False where nothing can be moved.
     bool give_way();
+    /// How much may be in use before values are moved.
+    std::uint64_t most(std::uint64_t limit) const;
     bool busy() const { return move_.has_value(); }
     /// Values stay in memory for now: there is no room on disk either.
     bool resting() const { return resting_; }

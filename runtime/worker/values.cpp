@@ -29,6 +29,12 @@ Values::Values(ev::Loop &loop, const proto::Token &token, Store store, Send send
                 .on_unfetched =
                     [this](std::uint64_t data, const std::string &why) {
                         send_(proto::encode(proto::Unfetched{data, why}));
+                    },
+                .take_memory =
+                    [this](std::uint64_t size) {
+                        if (size > room_) return false;
+                        room_ -= size;
+                        return true;
                     }}) {}
 
 Result<void> Values::on_fetch(const proto::Frame &frame) {
@@ -87,7 +93,10 @@ SharedMemory Values::shared(std::uint64_t held) const {
 
 void Values::make_room(std::uint64_t usage, std::uint64_t limit) {
     grew_ = false;
-    spill_.make_room(usage + fetcher_.incoming(), limit);
+    usage += fetcher_.incoming();
+    std::uint64_t most = limit > 0 ? spill_.most(limit) : UINT64_MAX;
+    room_ = most > usage ? most - usage : 0;
+    spill_.make_room(usage, limit);
 }
 
 } // namespace dtask::worker

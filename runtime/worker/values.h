@@ -51,6 +51,7 @@ public:
     SharedMemory shared(std::uint64_t held) const;
     /// Has memory been taken since make_room() was called?
     bool grew() const { return grew_; }
+    /// What is fetched until it is called again comes to memory as far as that leaves room.
     void make_room(std::uint64_t usage, std::uint64_t limit);
     /// Values are on their way to disk: calls that begin now might find no memory.
     bool makes_room() const { return spill_.busy(); }
@@ -63,6 +64,7 @@ private:
     Send send_;
     Fetcher fetcher_;
     bool grew_ = false;
+    std::uint64_t room_ = UINT64_MAX; ///< for what is fetched
 };
 
 } // namespace dtask::worker

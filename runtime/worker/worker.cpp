@@ -119,6 +119,7 @@ Result<void> Worker::handle(proto::Frame frame) {
                 if (slot.executor) slot.executor->forget(f);
         }
     } else if (type == "fetch") {
+        watch_.make_room();
         return values_.on_fetch(frame);
     } else if (type == "free") {
         return values_.on_free(frame);

@@ -5,8 +5,10 @@
 #include "tests/unit/unit.h"
 
 #include <csignal>
+#include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include "lib/base/net.h"
 #include "runtime/worker/door.h"
 #include "runtime/worker/fetcher.h"
+#include "runtime/worker/values.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/wait.h"
 
@@ -469,6 +472,30 @@ START_TEST(test_many_at_the_door) {
 }
 END_TEST
 
+// The same where the worker itself has no memory left for it.
+START_TEST(test_no_room_below_the_limit) {
+    ev::Loop loop;
+    Site from(loop);
+    test::Scratch memory, disk;
+    for (std::uint64_t n = 1; n <= 3; n++) from.add(n, pattern(2 * mib));
+    std::set<std::uint64_t> fetched;
+    worker::Values values(loop, secret, must(Store::open({memory.path(), disk / "spill", true, 0})),
+                          [&](Frame frame) {
+                              ck_text_eq(frame.type(), "fetched");
+                              fetched.insert(must(decode_datum(frame)));
+                          });
+    values.make_room(3 * mib, 10 * mib); // up to 7 may be in use
+    for (std::uint64_t n = 1; n <= 3; n++)
+        must(values.on_fetch(encode(Fetch{n, 2 * mib, from.address()})));
+    wait_for(
+        loop, "all of them", [&] { return fetched.size() == 3; }, long_ms);
+    ck_assert(!std::filesystem::is_symlink(memory / "1"));
+    ck_assert(!std::filesystem::is_symlink(memory / "2"));
+    ck_assert(std::filesystem::is_symlink(memory / "3"));
+    ck_assert(must(read_file(memory / "3", 10 * mib)) == pattern(2 * mib));
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("transfer");
     auto c = tcase_create("transfer");
@@ -476,8 +503,9 @@ Suite *suite() {
     for (auto test :
          {test_large_value, test_many_values, test_values_that_cannot_be_had,
           test_doors_that_do_wrong, test_silent_door, test_dropped_while_it_comes,
-          test_made_here_meanwhile, test_no_room_in_memory, test_no_room, test_get_from_a_client,
-          test_nothing_for_others, test_reader_that_does_not_read, test_many_at_the_door})
+          test_made_here_meanwhile, test_no_room_in_memory, test_no_room_below_the_limit,
+          test_no_room, test_get_from_a_client, test_nothing_for_others,
+          test_reader_that_does_not_read, test_many_at_the_door})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
