@@ -334,7 +334,11 @@ void Launcher::on_worker_exit(int status) {
         return;
     }
     if (code == exit_code::unfit || code == exit_code::no_scheduler) {
-        if (alone) end(code == exit_code::unfit ? 0 : exit_code::cluster_lost);
+        // One that served before comes back to a cluster that has ended: with
+        // which code, the client's launcher and the scheduler's say.
+        bool served = worker_restarts_ + worker_redials_ > 0;
+        bool lost = code == exit_code::no_scheduler && !served;
+        if (alone) end(lost ? exit_code::cluster_lost : 0);
         return;
     }
     if (code == exit_code::cluster_lost && worker_redials_ < most_redials) {

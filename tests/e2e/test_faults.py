@@ -77,6 +77,18 @@ print("back", client.submit(abs, -1).result(20))
     cluster.check_clean()
 
 
+def test_a_worker_killed_at_the_very_end(cluster):
+    """It comes back to a cluster that has ended: the client's exit code is the step's all the same."""
+    script = """
+import os, signal
+import dtask
+client = dtask.Client()
+client.wait_for_workers(timeout=30)
+os.kill(client.workers()[0].pid, signal.SIGKILL)
+"""
+    assert cluster.run(script) == 0, cluster.err
+
+
 def test_a_killed_scheduler(cluster):
     cluster.start(
         MAP.replace("results = ", "began = time.time()\nresults = ").replace("0.002", "0.05")
