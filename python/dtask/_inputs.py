@@ -60,6 +60,27 @@ def load_mixed(pickled, places):
     )
 
 
+PYTHON = f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def load_code(pickled, python):
+    """Unpickle what holds code (bytes), which no other Python than that could run."""
+    if python != PYTHON:
+        from .errors import PickleError
+
+        raise PickleError(
+            f"this is {PYTHON} ({sys.executable}) and the client's {python}: functions and classes "
+            "of a script travel as code, which takes the same version; set DTASK_PYTHON to the "
+            "client's Python, or put them into a module that the workers can import"
+        )
+    return loads(pickled)
+
+
+def wrap_code(pickled):
+    """Note which Python a pickle that holds code is for."""
+    return dumps(_Call(load_code, pickled, PYTHON), 5)
+
+
 def load_function(pickled, path, uploads=(), depth=0):
     """Unpickle a function, with the client's directories last in sys.path, and its uploads first;
     `depth` as in _nesting."""

@@ -51,9 +51,10 @@ def _cloud_dumps(value, what, reason):
         ) from None
     _met.found.clear()
     try:
-        return cloudpickle.dumps(value, 5)
+        data = cloudpickle.dumps(value, 5)
     except Exception as error:
         raise PickleError(f"{what} cannot be pickled: {error}") from error
+    return _inputs.wrap_code(data) if b"CodeType" in data else data
 
 
 def dump(value, what, prefix=""):

@@ -51,6 +51,29 @@ def describe(error, skip):
     return dumps((data, type(error).__qualname__, message, text), 5)
 
 
+def explain(error, value, ran):
+    """What went wrong before the function ran, or after it had, in clearer words where there are.
+    `value` is what it has returned."""
+    better = None
+    if not ran and isinstance(error, ModuleNotFoundError):
+        better = ModuleNotFoundError(
+            f"{error} on worker {os.environ.get('DTASK_WORKER', '?')} ({sys.executable}), though the "
+            "function or its arguments need it: install it there, or send it by Client.upload",
+            name=error.name,
+            path=error.path,
+        )
+    elif ran and isinstance(error, Exception) and not isinstance(error, (OSError, MemoryError)):
+        from .errors import PickleError
+
+        kind = type(value).__qualname__
+        better = PickleError(f"the result, a {kind}, cannot be pickled: {error}")
+    if better is None:
+        return error
+    better.__cause__ = error
+    better.__traceback__ = error.__traceback__
+    return better
+
+
 def flush():
     """Bring what the function printed to its readers now."""
     for stream in (sys.stdout, sys.stderr):
@@ -113,6 +136,7 @@ def records(channel):
 
 def serve(channel):
     """Run the calls that come in on `channel` until its end."""
+    value = None
     functions = {}  # number -> pickle (bytes) or, once it was called, the callable
     inputs = []  # values, pickled, of the call that follows them
     store = os.environ.get("DTASK_STORE")
@@ -134,6 +158,7 @@ def serve(channel):
         elif kind == CALL:
             current.task = task
             began = monotonic_ns()
+            runs = ran = False
             try:
                 function = functions[number]
                 if function.__class__ is bytes:
@@ -152,7 +177,9 @@ def serve(channel):
                 else:
                     args, kwargs = loads(body)
                 body = None
+                runs = True
                 value = function(*args, **kwargs)
+                runs, ran = False, True
                 if store:
                     answer = pack(value)
                     kind = RESULT
@@ -169,7 +196,7 @@ def serve(channel):
                         kind = TOO_LARGE
             except BaseException as error:
                 if kind != MISSING:
-                    answer = describe(error, 1)
+                    answer = describe(error if runs else explain(error, value, ran), 1)
                     kind = ERROR
             args = kwargs = value = values = function = None
             inputs.clear()

@@ -410,7 +410,7 @@ def test_what_cannot_be_pickled_fails_its_future_alone(pool):
 
 
 def test_results_that_cannot_be_pickled(pool):
-    with pytest.raises(TypeError, match="not to be pickled"):
+    with pytest.raises(dtask.PickleError, match="a Unpicklable, cannot be pickled: not to"):
         pool.submit(make_unpicklable).result(LONG)
     with pytest.raises(dtask.RemoteError, match="SystemExit"):
         pool.submit(make_exits_at_pickle).result(LONG)

@@ -188,7 +188,7 @@ def test_values_by_cloudpickle(run):
     kind, inner = one.call(lambda: lambda x: x + 1)
     assert kind == RESULT and inner(1) == 2
     kind, (_, name, _, _) = one.call(functions.make_unpicklable)
-    assert (kind, name) == (ERROR, "TypeError")
+    assert (kind, name) == (ERROR, "PickleError")
 
 
 def test_too_large(run):
