@@ -29,6 +29,23 @@ class Inputs(threading.local):
 inputs = Inputs()
 
 
+class _Event(threading.Event):
+    """One whose wait leaves the slot of the task that waits free."""
+
+    def wait(self, timeout=None):
+        return _nesting.wait(super().wait, timeout)
+
+
+class _Waiters(list):
+    """In an executor: where concurrent.futures.wait and as_completed enter what they wait with,
+    before they do."""
+
+    def append(self, waiter):
+        if getattr(waiter, "event", None).__class__ is threading.Event:
+            waiter.event = _Event()
+        super().append(waiter)
+
+
 class Future(_Base):
     """The result of one task.
 
@@ -40,6 +57,8 @@ class Future(_Base):
 
     def __init__(self, session, name, key=None):
         super().__init__()
+        if _nesting.level():
+            self._waiters = _Waiters()
         self._session = session
         self._name = name
         self._serial = next(session.serials)

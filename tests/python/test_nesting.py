@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks that are clients themselves: what their executor tells its worker while they wait."""
 
+import concurrent.futures
 import pickle
 
 import cloudpickle
@@ -62,6 +63,15 @@ def by_as_completed(client):
     return next(client.as_completed([client.submit(abs, -7)])).result()
 
 
+def by_their_wait(client):
+    futures = [client.submit(abs, -7)]
+    return concurrent.futures.wait(futures).done.pop().result()
+
+
+def by_their_as_completed(client):
+    return next(concurrent.futures.as_completed([client.submit(abs, -7)], timeout=60)).result()
+
+
 def by_pool(client):
     return next(client.get_executor().map(abs, [-7]))
 
@@ -73,7 +83,17 @@ def by_shutdown(client):
     return future.result(0)
 
 
-WAYS = [by_result, by_exception, by_gather, by_wait, by_as_completed, by_pool, by_shutdown]
+WAYS = [
+    by_result,
+    by_exception,
+    by_gather,
+    by_wait,
+    by_as_completed,
+    by_their_wait,
+    by_their_as_completed,
+    by_pool,
+    by_shutdown,
+]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=[way.__name__ for way in WAYS])

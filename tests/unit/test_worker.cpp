@@ -134,7 +134,7 @@ struct Cluster {
     std::vector<std::unique_ptr<Peer>> peers;
     std::unique_ptr<ev::Listener> listener;
     worker::Settings settings;
-    test::Script script{loop};
+    test::Script script{loop, 20'000};
 };
 
 Refs ref(std::uint64_t k, std::uint64_t i = 1) { return {{k}, {i}}; }
@@ -1018,7 +1018,7 @@ START_TEST(test_blocked_calls_give_way) {
 if not os.path.exists(first):
     open(first, "w").close()
 elif not os.path.exists(first + "-dead"):
-    large = b"x" * (300 << 20)
+    large = b"x" * (120 << 20)
     time.sleep(60)
 ready()
 for function, task, body in calls():
@@ -1042,14 +1042,14 @@ for function, task, body in calls():
     expect_blocked(c, 0);
     c.on("done", [](Frame frame) { ck_assert(must(decode_done(std::move(frame))).k[0] == 2); });
     c.bye();
-    ck_assert_int_eq(c.play(Memory({}, 200 * mib)), 0);
+    ck_assert_int_eq(c.play(Memory({}, 60 * mib)), 0);
 }
 END_TEST
 
 Suite *suite() {
     auto s = suite_create("worker");
     auto c = tcase_create("worker");
-    tcase_set_timeout(c, 30);
+    tcase_set_timeout(c, 60);
     for (auto test : {test_registers_runs_and_ends,
                       test_raised_and_too_large,
                       test_a_crash_costs_one_task,
