@@ -133,16 +133,21 @@ def _write_all(fd, views):
 def _last_use_of(box, parts):
     """The address of the array in the box, if it is all that `parts` have and nobody else can
     reach its memory; else 0."""
-    count = getattr(sys, "getrefcount", None)
-    if not count or not box or len(parts) != 2 or len(parts[1]) < 2 * _PIECE:
+    if not hasattr(sys, "getrefcount") or not box or len(parts) != 2 or len(parts[1]) < 2 * _PIECE:
         return 0
     kind = type(box[0])
     if (kind.__module__, kind.__name__) != ("numpy", "ndarray") or not box[0].flags.owndata:
         return 0
-    # That of the box, of the view among the parts, and of the call itself.
-    if parts[1].obj is not box[0] or count(box[0]) != 3 or getweakrefcount(box[0]):
+    # Those of a thing in a box and nowhere else, and that of the view among the parts.
+    alone = _references([object()]) + 1
+    if parts[1].obj is not box[0] or _references(box) != alone or getweakrefcount(box[0]):
         return 0
     return box[0].__array_interface__["data"][0]
+
+
+def _references(box):
+    """To what is in it; how many of them are the call's own is for each Python to say."""
+    return sys.getrefcount(box[0])
 
 
 def _give_back(address, size):
