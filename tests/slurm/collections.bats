@@ -3,6 +3,9 @@
 
 bats_require_minimum_version 1.5.0
 
+# Where /tmp is memory no value is moved there.
+[[ $(stat -f -c %T /tmp) != tmpfs ]] || work_below=/var/tmp
+
 load lib
 
 collections=(-N4 -n8 --cpus-per-task=4 --mem-per-cpu=100 python3 "$clients/collections_same.py")
