@@ -188,9 +188,10 @@ class Client:
     def scatter(self, data, **_):
         """Futures of data that are at hand: of each item of a list, tuple, set or dict, in the same
         shape, else one. They are pickled once. Those up to 64 KiB are held here and travel with the
-        tasks that use them; larger ones, up to 64 MiB each, are brought to a worker and stay there.
-        Keywords of dask.distributed's (broadcast, direct, hash, workers) change nothing. Raises
-        PickleError, TooLarge, ClusterLost.
+        tasks that use them; larger ones are brought to a worker, through the scheduler, and stay
+        there. Keywords of dask.distributed's (broadcast, direct, hash, workers) change nothing.
+        Raises PickleError, TooLarge (for objects of the script's own classes over 64 MiB),
+        ClusterLost.
         """
         session = self._session
         if isinstance(data, dict):

@@ -38,6 +38,20 @@ def identity(value):
     return value
 
 
+def join(sizes, pieces):
+    """A task whose result is a value that was sent in pieces: `sizes` are those of its pickle and of
+    the buffers that go with it, `pieces` (bytes) follow each other."""
+    rest, parts = iter(pieces), []
+    for size in sizes:
+        part, at = bytearray(size), 0
+        while at < size:
+            piece = next(rest)
+            part[at : at + len(piece)] = piece
+            at += len(piece)
+        parts.append(part)
+    return loads(parts[0], buffers=parts[1:])
+
+
 def load(pickled, inputs):
     """Unpickle arguments (bytes) whose inputs (pickles) are at hand."""
     return load_with(pickled, [loads(data) for data in inputs])

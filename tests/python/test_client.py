@@ -594,8 +594,6 @@ def test_too_large(client):
             return big
 
         client.submit(local)
-    with pytest.raises(dtask.TooLarge, match="the scattered bytes"):
-        client.scatter(big)
     half = client.scatter(bytes(40 << 20))
     with pytest.raises(dtask.TooLarge, match="with their inputs"):
         client.submit(functions.echo, half, bytes(40 << 20)).result(10)

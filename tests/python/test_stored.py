@@ -411,8 +411,19 @@ def test_large_values_are_scattered_to_a_worker(start):
     sizes = [sum(header["len"]) for header, _ in fake.expect("submit", 2)]
     assert sum(sizes) < BIG + 1000, "it was sent once"
     assert large.result(20) == bytes(BIG) and large.key.startswith("bytes-")
-    with pytest.raises(dtask.TooLarge, match="the scattered bytes: 64.0 MiB pickled, at most"):
-        client.scatter(bytes(64 << 20))
+
+
+def test_what_is_too_large_for_a_message_goes_in_pieces(start):
+    numpy = pytest.importorskip("numpy")
+    fake, client = start("run", stores=1)
+    array = numpy.arange(9 << 20, dtype="f8").reshape(3, -1)  # 72 MiB
+    future = client.scatter({"it": [array]})["it"]  # in the shape in which it comes
+    assert numpy.array_equal(future.result(60)[0], array)
+    assert client.submit(len, future).result(20) == 1
+    lengths = [length for header, _ in fake.expect("graph") for length in header["len"]]
+    assert max(lengths) < 33 << 20
+    text = client.scatter(bytes(65 << 20))
+    assert client.submit(len, text).result(20) == 65 << 20
 
 
 def test_large_keywords_of_a_map_are_sent_once(start):
