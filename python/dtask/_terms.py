@@ -71,4 +71,3 @@ def _bytes(size):
     if size[:-1].isdigit() and size[-1].upper() in units:
         return int(size[:-1]) << units[size[-1].upper()]
     raise ValueError(f"resources: memory {size!r}: expected a number with K, M, G or T, as 500M")
-

@@ -8,7 +8,8 @@ namespace dtask::launch {
 
 Result<Directories> Directories::make(const model::LaunchSpec &spec, const Env &task,
                                       const std::string &shared_memory) {
-    auto made = Scratch::make(scratch_base(spec.options.scratch, task), cluster_id(spec), spec.rank);
+    auto made =
+        Scratch::make(scratch_base(spec.options.scratch, task), cluster_id(spec), spec.rank);
     if (!made) return fail("--dtask-scratch=" + made.error().text());
     Directories directories;
     directories.scratch_ = std::move(*made);
