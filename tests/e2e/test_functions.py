@@ -178,7 +178,7 @@ def speak(x):
     return time.time()
 future = client.submit(speak, 0)
 ended = future.result(30)
-print("ended", ended)
+print("ended", ended, flush=True)
 client.gather(client.map(speak, range(1, 200)))
 client.submit(print, "no newline", end="").result(30)
 """

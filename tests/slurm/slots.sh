@@ -7,10 +7,12 @@
 # ports, networks or job ids. A slot is a letter for the nodes, a hundred of ports, ten thousand
 # of job ids, and the networks 10.77.SLOT.0/24 and 10.78.SLOT.0/24.
 #
-# Invariants. /run/lock/dtask-sandbox.SLOT names the directory that has the slot; it is believed as
+# Invariants. LOCKS/dtask-sandbox.SLOT names the directory that has the slot; it is believed as
 # long as that directory's mark says the same. Slots are taken and given back under the lock of the
 # whole machine only (lock_machine). What may be somebody else's is never swept.
 
+locks=/run/lock
+[[ -d $locks ]] || locks=/tmp # a container may have none
 letters=(n o p q r s t u v w)
 max_nodes=64
 
@@ -20,12 +22,12 @@ base_port() { printf '%d' "$((17000 + 100 * slot))"; }
 login_link() { printf 'dtsb%d' "${1:-$slot}"; }
 
 lock_machine() {
-    exec 9>/run/lock/dtask-sandbox.lock
-    flock -w 120 9 || die "another sandbox on this machine holds /run/lock/dtask-sandbox.lock for 120 s"
+    exec 9>"$locks/dtask-sandbox.lock"
+    flock -w 120 9 || die "another sandbox on this machine holds $locks/dtask-sandbox.lock for 120 s"
 }
 unlock_machine() { exec 9>&-; }
 
-owner_file() { printf '/run/lock/dtask-sandbox.%d' "$1"; }
+owner_file() { printf '%s/dtask-sandbox.%d' "$locks" "$1"; }
 
 # The directory that has the slot, or nothing.
 owner_of() {
