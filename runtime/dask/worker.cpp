@@ -154,7 +154,11 @@ void Worker::stat() {
 }
 
 void Worker::watch_memory() {
-    if (process_ && memory_.over_limit({process_->pid()})) process_->kill();
+    if (!process_) return;
+    auto victim = memory_.over_limit({process_->pid()});
+    if (!victim) return;
+    if (*victim == process_->pid()) return process_->kill();
+    ::kill(*victim, SIGKILL); // what a function had left behind has most of it
 }
 
 // The scheduler is told once it serves: if it cannot either, it has said why for all.

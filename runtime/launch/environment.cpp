@@ -25,6 +25,7 @@ Env client_environment(const Env &task, const model::LaunchSpec &spec, const Clu
                        const std::string &python_dir) {
     Env env = task;
     env.unset(store_variable); // of a worker that started this step
+    env.unset("DTASK_WORKER");
     env.set("DTASK_ADDRESS", facts.address);
     env.set("DTASK_TOKEN", spec.token);
     env.set("DTASK_SCHEDULER_FILE", facts.scheduler_file);
@@ -65,6 +66,7 @@ Env service_environment(const Env &task, const model::LaunchSpec &spec, const st
                         const std::string &python_dir) {
     Env env = task;
     env.unset_prefix("PMI");
+    env.unset("DTASK_WORKER"); // of a step around this one: it tells whose a process is
     env.set(handover_variable, model::to_text(spec));
     env.set("DTASK_PYTHON", python);
     append_python_path(env, python_dir);

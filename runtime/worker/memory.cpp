@@ -2,35 +2,19 @@
 #include "runtime/worker/memory.h"
 
 #include <algorithm>
-#include <string>
-
-#include <unistd.h>
-
-#include "lib/base/fd.h"
-#include "lib/base/strings.h"
 
 namespace dtask::worker {
 
 namespace {
 
-// What a process has for itself; 0 where it has gone. Of its pages of files and
-// shared memory as many as there are of values are taken to be theirs.
-std::uint64_t own_memory(pid_t pid, std::uint64_t mappable) {
-    auto text = read_file("/proc/" + std::to_string(pid) + "/statm");
-    if (!text) return 0;
-    auto fields = split(*text, ' ');
-    auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-    auto bytes = [&](std::size_t n) {
-        return fields.size() > n ? parse_uint(fields[n]).value_or(0) * page : 0;
-    };
-    auto resident = bytes(1), of_files = std::min(bytes(2), resident);
-    return resident - std::min(of_files, mappable);
-}
+// The kernel walks through all that is mapped: after each exact measuring we do without for ten
+// times as long as it took, but not for longer than a worker may be over its limit.
+constexpr std::int64_t pauses_per_exact = 10, longest_pause_us = 900'000;
 
 } // namespace
 
-Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit)
-    : group_(std::move(group)), limit_(limit) {
+Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit, pid_t launcher)
+    : group_(std::move(group)), limit_(limit), strays_(launcher) {
     if (!group_ || !group_->has_memory()) return;
     // What the kernel enforces is the truth, whatever we were told.
     if (auto enforced = group_->memory_limit(); enforced && *enforced > 0) limit_ = *enforced;
@@ -59,34 +43,60 @@ std::uint64_t Memory::usage(const std::vector<pid_t> &executors, const SharedMem
 std::uint64_t Memory::needed(const std::vector<pid_t> &executors,
                              const SharedMemory &shared) const {
     std::uint64_t sum = shared.stored;
-    for (auto pid : executors) sum += own_memory(pid, shared.mappable);
+    for (auto executor : executors)
+        for (auto pid : family_of(executor)) sum += resident(pid, shared.mappable);
+    return sum;
+}
+
+std::uint64_t Memory::measure(std::vector<Family> &families, std::uint64_t mappable,
+                              std::uint64_t (*of)(pid_t, std::uint64_t)) const {
+    std::uint64_t sum = 0;
+    for (auto &family : families) {
+        family.bytes = 0;
+        for (auto pid : family.pids) family.bytes += of(pid, mappable);
+        sum += family.bytes;
+    }
     return sum;
 }
 
 std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
                                         const SharedMemory &shared) {
-    std::uint64_t sum = shared.fixed, most = 0;
-    std::optional<pid_t> largest;
-    for (auto pid : executors) {
-        auto bytes = own_memory(pid, shared.mappable);
-        sum += bytes;
-        if (bytes > most) {
-            most = bytes;
-            largest = pid;
-        }
+    std::vector<Family> families;
+    for (auto pid : executors) families.push_back({pid, family_of(pid), true});
+    for (auto pid : strays_.find(executors)) families.push_back({pid, family_of(pid), false});
+    auto sum = shared.fixed + measure(families, shared.mappable, resident);
+    if (sum <= limit_) return {};
+
+    // A process that has forked shares most of what it has with its child.
+    bool sharing = std::ranges::any_of(families, [](auto &f) { return f.pids.size() > 1; });
+    if (sharing) {
+        auto began = clock_.now_us();
+        if (began < next_exact_us_) return {};
+        sum = shared.fixed + measure(families, shared.mappable, proportional);
+        auto ended = clock_.now_us();
+        next_exact_us_ = ended + std::min(pauses_per_exact * (ended - began), longest_pause_us);
+        if (sum <= limit_) return {};
     }
-    if (sum <= limit_ || !largest) return {};
-    watched_peak_ = std::max(watched_peak_, sum);
-    killed_.push_back(*largest);
-    return largest;
+    auto largest = std::ranges::max_element(families, {}, &Family::bytes);
+    if (largest == families.end() || largest->bytes == 0) return {};
+    if (!largest->executor) return largest->root;
+    auto known = std::ranges::find(killed_, largest->root, &Kill::executor);
+    if (known == killed_.end()) killed_.push_back({largest->root, sum});
+    return largest->root;
 }
 
 bool Memory::was_memory_kill(pid_t executor) {
-    if (std::erase(killed_, executor) > 0) return true;
+    auto killed = std::ranges::find(killed_, executor, &Kill::executor);
+    if (killed != killed_.end()) {
+        last_peak_ = killed->sum;
+        killed_.erase(killed);
+        return true;
+    }
     if (!group_ || !group_->has_memory()) return false;
     auto kills = group_->oom_kills().value_or(kills_seen_);
     if (kills <= kills_seen_) return false;
     kills_seen_++;
+    last_peak_.reset();
     return true;
 }
 
@@ -97,9 +107,8 @@ void Memory::forget_old_kills() {
 }
 
 std::uint64_t Memory::peak() const {
-    if (group_ && group_->has_memory())
-        if (auto bytes = group_->memory_peak()) return std::max(*bytes, watched_peak_);
-    return watched_peak_;
+    if (last_peak_) return *last_peak_;
+    return group_ && group_->has_memory() ? group_->memory_peak().value_or(0) : 0;
 }
 
 } // namespace dtask::worker

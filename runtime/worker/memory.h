@@ -3,9 +3,9 @@
 // Memory: what holds the worker's executors to their limit, and what can be
 // read of it. With a cgroup of their own (v1) the kernel kills the executor
 // that goes over; without one (v2, no root-made group, no Slurm) `watch` finds
-// it by its resident set and the worker kills it. Values in shared memory count
-// for the worker that keeps them, once, and for no executor that has them mapped.
-// Bytes; 0 = no limit.
+// it by the resident sets of its family and the worker kills it. Values in shared
+// memory count for the worker that keeps them, once, and for no executor that has
+// them mapped. Bytes; 0 = no limit.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,11 @@
 #include <vector>
 
 #include <sys/types.h>
+#include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/cgroup/cgroup.h"
+#include "runtime/worker/processes.h"
 
 namespace dtask::worker {
 
@@ -28,7 +31,9 @@ struct SharedMemory {
 
 class Memory {
 public:
-    Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit);
+    /// `launcher` adopts what loses its parent.
+    Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit,
+           pid_t launcher = ::getppid());
 
     std::uint64_t limit() const { return limit_; }
     /// cgroup.procs descriptors that an executor joins when it starts.
@@ -46,7 +51,8 @@ public:
     std::uint64_t needed(const std::vector<pid_t> &executors,
                          const SharedMemory &shared = {}) const;
     /// The executor to kill, if the limit is passed by what only a death makes
-    /// free: the one that has most of its own. Values that can be moved are.
+    /// free: the one whose family has most of its own. Values that can be moved are.
+    /// Where a process that a function has left behind has more, that one.
     std::optional<pid_t> over_limit(const std::vector<pid_t> &executors,
                                     const SharedMemory &shared = {});
 
@@ -56,15 +62,34 @@ public:
     /// Call once a second or so. A kill that is older took a child of the
     /// function and no executor: none that dies later is to be blamed for it.
     void forget_old_kills();
+    /// What was used when an executor was last killed by the watch; else the most
+    /// that the group has had.
     std::uint64_t peak() const;
 
 private:
+    struct Kill {
+        pid_t executor;
+        std::uint64_t sum; ///< when it was decided
+    };
+    struct Family {
+        pid_t root;
+        Pids pids;
+        bool executor;
+        std::uint64_t bytes = 0;
+    };
+
+    std::uint64_t measure(std::vector<Family> &families, std::uint64_t mappable,
+                          std::uint64_t (*of)(pid_t, std::uint64_t)) const;
+
     std::optional<cgroup::WorkerGroup> group_;
     std::uint64_t limit_ = 0;
-    std::uint64_t kills_seen_ = 0;   ///< by the kernel, attributed or too old
-    std::uint64_t kills_before_ = 0; ///< all, when forget_old_kills() was last called
-    std::uint64_t watched_peak_ = 0;
-    std::vector<pid_t> killed_; ///< by the watch
+    std::uint64_t kills_seen_ = 0;           ///< by the kernel, attributed or too old
+    std::uint64_t kills_before_ = 0;         ///< all, when forget_old_kills() was last called
+    std::vector<Kill> killed_;               ///< by the watch, and not known yet to be dead
+    std::optional<std::uint64_t> last_peak_; ///< of the last that was known to be
+    Strays strays_;
+    SteadyClock clock_;
+    std::int64_t next_exact_us_ = 0; ///< when to measure exactly again
 };
 
 } // namespace dtask::worker

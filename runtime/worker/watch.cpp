@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/worker/watch.h"
 
+#include <csignal>
+#include <string>
+
+#include "lib/base/log.h"
+
 namespace dtask::worker {
 
 namespace {
@@ -47,7 +52,11 @@ void Watch::look() {
     auto victim = memory_.over_limit(pids_of(executors), shared(executors));
     if (!victim) return;
     for (auto *executor : executors)
-        if (executor->pid() == *victim) executor->kill();
+        if (executor->pid() == *victim) return executor->kill();
+    log::warning("process " + std::to_string(*victim) +
+                 ", which a function had left behind, was killed: the worker had passed its memory "
+                 "limit, and most of it was there");
+    ::kill(*victim, SIGKILL);
 }
 
 } // namespace dtask::worker

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -183,12 +184,12 @@ START_TEST(test_watch_takes_the_largest) {
     ck_assert(!memory.over_limit({}));
     auto victim = memory.over_limit({small.pid(), large.pid()}); // the sum counts
     ck_assert(victim == large.pid());
-    ck_assert_uint_ge(memory.peak(), 80 * mib);
     // Looked at again before it is gone: still one kill.
     ck_assert(memory.over_limit({small.pid(), large.pid()}) == large.pid());
     auto pid = large.pid();
     large.end();
     ck_assert(memory.was_memory_kill(pid));
+    ck_assert_uint_ge(memory.peak(), 80 * mib);
     ck_assert(!memory.was_memory_kill(pid));
     ck_assert(!memory.over_limit({small.pid(), pid})); // one that has gone counts for nothing
     ck_assert(!memory.was_memory_kill(small.pid()));
@@ -249,6 +250,112 @@ START_TEST(test_mapped_values_count_once) {
 }
 END_TEST
 
+/// A child that holds memory and forks `children` that share it and hold `each` of their own.
+class Forker {
+public:
+    Forker(std::size_t bytes, int children, std::size_t each, bool orphan = false) {
+        int ends[2];
+        ck_assert_int_eq(::pipe(ends), 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            ::setpgid(0, 0);
+            (void)hold(bytes);
+            for (int n = 0; n < children; n++) {
+                pid_t child = ::fork();
+                if (child == 0 && orphan && ::fork() > 0) ::_exit(0);
+                if (child == 0) {
+                    (void)hold(each);
+                    pid_t self = ::getpid();
+                    (void)!::write(ends[1], &self, sizeof self);
+                    for (;;) ::pause();
+                }
+                if (orphan) ::waitpid(child, nullptr, 0);
+            }
+            pid_t self = ::getpid();
+            (void)!::write(ends[1], &self, sizeof self);
+            for (;;) ::pause();
+        }
+        for (int n = 0; n <= children; n++) {
+            pid_t told = 0;
+            ck_assert_int_eq(::read(ends[0], &told, sizeof told), sizeof told);
+            if (told != pid_) last_child_ = told;
+        }
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
+    Forker(const Forker &) = delete;
+    Forker &operator=(const Forker &) = delete;
+    ~Forker() {
+        ::kill(-pid_, SIGKILL);
+        while (::waitpid(-pid_, nullptr, 0) > 0) {
+        }
+    }
+    pid_t pid() const { return pid_; }
+    pid_t last_child() const { return last_child_; }
+
+private:
+    static bool hold(std::size_t bytes) {
+        return ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0) != MAP_FAILED;
+    }
+    pid_t pid_ = 0, last_child_ = 0;
+};
+
+// What a function starts is the function's: the sum of all of them is held to the limit.
+START_TEST(test_children_count) {
+    Forker parent(10 * mib, 3, 20 * mib);
+    Memory memory({}, 60 * mib);
+    ck_assert_uint_ge(memory.usage({parent.pid()}), 70 * mib);
+    ck_assert(memory.over_limit({parent.pid()}) == parent.pid());
+    ck_assert(memory.was_memory_kill(parent.pid()));
+    ck_assert_uint_ge(memory.peak(), 70 * mib);
+}
+END_TEST
+
+// Four processes that have forked see the same 60 MiB: none may be killed for 240.
+START_TEST(test_shared_pages_count_once) {
+    Forker parent(60 * mib, 3, mib);
+    auto own = Memory({}, 0).usage({::getpid()}); // shared as well, and much under a sanitizer
+    Memory memory({}, 110 * mib + own);
+    if (4 * 60 * mib > 110 * mib + own)
+        ck_assert_uint_gt(memory.usage({parent.pid()}), memory.limit());
+    for (int look = 0; look < 50; look++) ck_assert(!memory.over_limit({parent.pid()}));
+    Memory tight({}, 50 * mib);
+    ck_assert(tight.over_limit({parent.pid()}) == parent.pid());
+}
+END_TEST
+
+// What has lost its parent counts, and is killed itself where it has most.
+START_TEST(test_what_is_left_behind_counts) {
+    ck_assert_int_eq(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    Forker parent(mib, 1, 60 * mib, true);
+    Memory memory({}, 50 * mib, ::getpid());
+    ck_assert(memory.over_limit({parent.pid()}) == parent.last_child());
+    ck_assert(!memory.was_memory_kill(parent.pid()));
+    Memory enough({}, 500 * mib, ::getpid());
+    ck_assert(!enough.over_limit({parent.pid()}));
+}
+END_TEST
+
+// A later kill tells what was used then, not the most there has ever been.
+START_TEST(test_peak_is_of_the_last_kill) {
+    Memory memory({}, 30 * mib);
+    pid_t first = 0;
+    {
+        Holder large(120 * mib);
+        first = large.pid();
+        ck_assert(memory.over_limit({first}) == first);
+    }
+    ck_assert(memory.was_memory_kill(first));
+    ck_assert_uint_ge(memory.peak(), 120 * mib);
+    Holder small(40 * mib);
+    ck_assert(memory.over_limit({small.pid()}) == small.pid());
+    ck_assert(memory.was_memory_kill(small.pid()));
+    ck_assert_uint_ge(memory.peak(), 40 * mib);
+    ck_assert_uint_lt(memory.peak(), 120 * mib);
+}
+END_TEST
+
 // Values that can be moved are no reason to kill; others leave less room.
 START_TEST(test_values_and_the_limit) {
     Holder small(20 * mib), large(40 * mib);
@@ -273,7 +380,8 @@ Suite *suite() {
     for (auto test :
          {test_without_a_limit, test_v1_group, test_v2_group, test_each_kill_is_attributed_once,
           test_old_kills_are_forgotten, test_watch_takes_the_largest, test_mapped_values_count_once,
-          test_values_and_the_limit})
+          test_values_and_the_limit, test_children_count, test_shared_pages_count_once,
+          test_what_is_left_behind_counts, test_peak_is_of_the_last_kill})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

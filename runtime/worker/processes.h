@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Processes: what a worker sees in /proc of the processes that its executors
+// started, and of the memory that they hold. Bytes.
+//
+// A family is a process and all below it. One whose parent has ended belongs to
+// the launcher, which adopts orphans: it is a stray, found by its process group,
+// else by the variable DTASK_WORKER that every process of a function inherits.
+#pragma once
+
+#include <cstdint>
+#include <unordered_set>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace dtask::worker {
+
+using Pids = std::vector<pid_t>;
+
+/// The children of all threads of `pid`; none where it has gone.
+Pids children_of(pid_t pid);
+
+/// `root` first, then all below it.
+Pids family_of(pid_t root);
+
+/// What it has for itself, at most: what it shares with others counts whole. Of
+/// its pages of files and shared memory as many as `mappable` has bytes are taken
+/// to be values. 0 where it has gone.
+std::uint64_t resident(pid_t pid, std::uint64_t mappable);
+
+/// The same, of what it shares its part only; so a sum has every page once. It
+/// takes the kernel some milliseconds a gigabyte.
+std::uint64_t proportional(pid_t pid, std::uint64_t mappable);
+
+/// Strays: processes of functions that have lost their parent.
+class Strays {
+public:
+    explicit Strays(pid_t launcher) : launcher_(launcher) {}
+    Pids find(const Pids &executors);
+
+private:
+    pid_t launcher_;
+    std::unordered_set<pid_t> others_; ///< looked at, and not of a function
+};
+
+} // namespace dtask::worker
