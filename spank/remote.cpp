@@ -148,17 +148,27 @@ Result<void> Remote::on_task_forked(spank_t spank) {
     return {};
 }
 
+Result<void> Remote::find_driver() {
+    if (driver_) return {};
+    auto layout = cgroup::system_layout(config_->cgroup_root);
+    if (!layout) return fail_from(std::move(layout));
+    auto driver = cgroup::make_driver(std::move(*layout));
+    if (!driver) return fail_from(std::move(driver));
+    driver_ = std::move(*driver);
+    return {};
+}
+
 Result<void> Remote::set_limits(const Step &step, pid_t task, uid_t uid) {
-    if (step.limits.memory == 0 && step.limits.cpu_quota_us == 0) return {};
-    if (!driver_) {
-        auto layout = cgroup::system_layout(config_->cgroup_root);
-        if (!layout) return fail_from(std::move(layout));
-        auto driver = cgroup::make_driver(std::move(*layout));
-        if (!driver) return fail_from(std::move(driver));
-        driver_ = std::move(*driver);
-    }
+    bool limited = step.limits.memory > 0 || step.limits.cpu_quota_us > 0;
+    bool sealed = step.handover.options.memory.kind != model::MemoryOption::none;
+    if (!limited && !sealed) return {};
+    if (auto found = find_driver(); !found) return limited ? std::move(found) : Result<void>{};
     auto membership = cgroup::membership_of(task);
     if (!membership) return fail_from(std::move(membership));
+    // A task without a worker is one that other tasks' processes could move to.
+    auto done = sealed ? driver_->seal(*membership, uid) : Result<void>{};
+    if (!limited) return {};
+    if (!done) return done;
     auto limits =
         group_limits(driver_->version(), step.role, step.limits, step.facts.cpus_per_task);
     auto name = group_name(step.facts);

@@ -91,6 +91,11 @@ public:
     virtual ~Driver() = default;
     virtual int version() const = 0; ///< 1 or 2
 
+    /// Takes the directories of the step and of the task at `where` from `uid`,
+    /// to whom Slurm gives them on v1: he could make groups of his own there and
+    /// move his processes out of the worker's into them. Before make_worker_group,
+    /// and for tasks without a worker too.
+    virtual Result<void> seal(const Membership &where, uid_t uid) = 0;
     /// Sets the limits for the task that is at `where`; `uid` may then join.
     /// Parts that need no limit are not made. On failure nothing is left.
     virtual Result<void> make_worker_group(const Membership &where, const GroupName &name,

@@ -71,7 +71,9 @@ Result<Dir> Dir::child(const std::string &name) const {
     return Dir(std::move(*fd), *this);
 }
 
-Result<Dir> Dir::down(std::string_view path) const {
+Result<Dir> Dir::down(std::string_view path) const { return down(path, ::geteuid()); }
+
+Result<Dir> Dir::down(std::string_view path, uid_t from) const {
     auto self = open_at(fd_.get(), ".", directory_flags);
     if (!self) return fail_from(std::move(self));
     Dir dir(std::move(*self), *this);
@@ -81,8 +83,19 @@ Result<Dir> Dir::down(std::string_view path) const {
         auto next = dir.child(std::string(name));
         if (!next) return next;
         dir = std::move(*next);
+        if (auto taken = dir.take(from); !taken) return fail_from(std::move(taken), name);
     }
     return dir;
+}
+
+Result<void> Dir::take(uid_t from) const {
+    auto self = ::geteuid();
+    if (from == self) return {};
+    struct stat about {};
+    if (::fstat(fd_.get(), &about) < 0) return fail_errno("fstat");
+    if (about.st_uid != from) return {};
+    if (::fchown(fd_.get(), self, static_cast<gid_t>(-1)) < 0) return fail_errno("fchown");
+    return {};
 }
 
 bool Dir::has(const char *name) const {

@@ -23,6 +23,8 @@ public:
 
     /// Down a path of plain names; "" and "/" mean this directory again.
     Result<Dir> down(std::string_view path) const;
+    /// The same, and each directory on the way that is `from`'s becomes ours.
+    Result<Dir> down(std::string_view path, uid_t from) const;
     bool has(const char *name) const;
 
     /// Makes the child and opens it; one that is there is opened as it is.
@@ -44,6 +46,7 @@ private:
         : fd_(std::move(fd)), born_(layout.born), dying_(layout.dying) {}
     Dir(Fd fd, const Dir &above) : fd_(std::move(fd)), born_(above.born_), dying_(above.dying_) {}
     Result<Dir> child(const std::string &name) const;
+    Result<void> take(uid_t from) const;
 
     Fd fd_;
     void (*born_)(int);

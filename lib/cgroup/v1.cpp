@@ -29,6 +29,15 @@ public:
 
     int version() const override { return 1; }
 
+    Result<void> seal(const Membership &where, uid_t uid) override {
+        auto located = locate(where, "memory");
+        if (!located) return fail_from(std::move(located));
+        auto &[dir, own] = *located;
+        if (!own) return {};
+        if (auto task = dir.down(*own, uid); !task) return fail_from(std::move(task), "memory");
+        return {};
+    }
+
     Result<void> make_worker_group(const Membership &where, const GroupName &name,
                                    const Limits &limits, uid_t uid) override {
         if (limits.memory > 0) {

@@ -27,6 +27,11 @@ public:
 
     int version() const override { return 2; }
 
+    Result<void> seal(const Membership &, uid_t) override {
+        // Out of task_N a process moves only by the cgroup.procs of a group above, root's.
+        return {};
+    }
+
     Result<void> make_worker_group(const Membership &where, const GroupName &, const Limits &limits,
                                    uid_t) override {
         if (limits.memory == 0 && limits.cpu_quota_us == 0) return {};

@@ -103,3 +103,14 @@ closed_to_others() {
     intrude dask 4
     end_victim
 }
+
+@test "a function neither raises its limit nor leaves its group" {
+    step -N1 -n2 --cpus-per-task=2 --mem-per-cpu=100 --dtask-slots=overlap python3 "$clients/escape.py"
+    expect_code 0
+    expect_line "$out" '^limit [1-9][0-9]*$' 1
+    expect_line "$out" '^OUT ' 0
+    # Nothing is shown where nothing was tried.
+    (($(field tried) >= 6)) || fail "only $(field tried) ways were tried"
+    [[ $(field user) == "$(id -u "$step_user")" ]] || fail "runs as $(field user)"
+    nothing_left
+}

@@ -169,6 +169,30 @@ START_TEST(test_v1_leaves_other_tasks_groups) {
 }
 END_TEST
 
+START_TEST(test_v1_seals_what_slurm_gave_to_the_user) {
+    if (::geteuid() != 0)
+        return; // whoever makes directories owns them, and nobody else can be given any
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    const std::string job = tree / "memory/slurm_n1/uid_7/job_1", step = job + "/step_0",
+                      task = step + "/task_0";
+    constexpr uid_t user = 7, other = 8;
+    auto owner = [](const std::string &path) {
+        struct stat about {};
+        ck_assert_int_eq(::stat(path.c_str(), &about), 0);
+        return about.st_uid;
+    };
+    for (const auto &path : {step, task}) ck_assert_int_eq(::chown(path.c_str(), user, user), 0);
+    ck_assert_int_eq(::chown(job.c_str(), other, other), 0);
+    must(driver->seal(v1_member, user));
+    ck_assert_uint_eq(owner(step), 0);
+    ck_assert_uint_eq(owner(task), 0);
+    ck_assert_uint_eq(owner(job), other); // not what is another's
+    Membership shared{{4, {"memory"}, "/slurm_n1/uid_7/job_1/step_0/task_special"}};
+    must(driver->seal(shared, user)); // nothing of the task's own
+}
+END_TEST
+
 START_TEST(test_v1_shared_task_gets_a_tree_of_ours) {
     Tree tree(false);
     auto driver = must(make_driver(tree.layout));
@@ -378,6 +402,7 @@ Suite *suite() {
     tcase_add_test(c, test_v1_makes_only_what_is_limited);
     tcase_add_test(c, test_v1_leaves_other_tasks_groups);
     tcase_add_test(c, test_v1_shared_task_gets_a_tree_of_ours);
+    tcase_add_test(c, test_v1_seals_what_slurm_gave_to_the_user);
     tcase_add_test(c, test_v1_failure_leaves_nothing);
     tcase_add_test(c, test_v1_group_with_processes_stays);
     tcase_add_test(c, test_links_are_not_followed);

@@ -232,6 +232,7 @@ struct Call {
 };
 
 struct Kernel {
+    std::vector<uid_t> sealed;
     std::vector<Call> made;
     std::vector<std::uint32_t> removed;
     int busy = 0; ///< how many removals fail first
@@ -242,6 +243,11 @@ class FakeDriver : public cgroup::Driver {
 public:
     FakeDriver(Kernel &kernel, int number) : kernel_(kernel), version_(number) {}
     int version() const override { return version_; }
+    Result<void> seal(const cgroup::Membership &, uid_t uid) override {
+        if (kernel_.broken) return fail("memory: no such cgroup controller");
+        kernel_.sealed.push_back(uid);
+        return {};
+    }
     Result<void> make_worker_group(const cgroup::Membership &, const cgroup::GroupName &name,
                                    const cgroup::Limits &limits, uid_t uid) override {
         if (kernel_.broken) return fail("memory: no such cgroup controller");
@@ -450,6 +456,24 @@ START_TEST(test_remote_no_limits) {
     cluster_step(1, options); // the client's task has no worker
     must(r.on_task_forked(slurm().handle()));
     ck_assert(kernel.made.empty());
+    ck_assert(kernel.sealed.empty());
+}
+END_TEST
+
+START_TEST(test_remote_seals_every_task) {
+    Kernel kernel;
+    auto r = remote(kernel);
+    model::Options options;
+    must(model::parse(options, "dtask-slots", "dedicated"));
+    cluster_step(3, options);
+    must(r.on_task_forked(slurm().handle()));
+    cluster_step(1, options); // the client's task, where a worker's processes could go
+    must(r.on_task_forked(slurm().handle()));
+    ck_assert_uint_eq(kernel.made.size(), 1);
+    ck_assert((kernel.sealed == std::vector<uid_t>{1000, 1000}));
+    kernel.broken = true;
+    cluster_step(1, options);
+    must(r.on_task_forked(slurm().handle())); // it has no limit that could be missed
 }
 END_TEST
 
@@ -618,6 +642,7 @@ Suite *suite() {
     tcase_add_test(r, test_remote_bad_handover);
     tcase_add_test(r, test_remote_failed_limits);
     tcase_add_test(r, test_remote_no_limits);
+    tcase_add_test(r, test_remote_seals_every_task);
     tcase_add_test(r, test_remote_removes);
     tcase_add_test(r, test_remote_gives_up_on_a_busy_group);
     tcase_add_test(r, test_remote_wrong_site_configuration);
