@@ -120,6 +120,14 @@ class Future(_Base):
         if self._done_callbacks:
             self._invoke_callbacks()
 
+    def _come(self, raw):
+        """The pickled result, after all, in place of what was away."""
+        with self._condition:
+            if self._away:
+                self._raw = raw
+                self._away = False
+                self._condition.notify_all()
+
     def _fail(self, exception, raw=None):
         """Settle with an exception, or with a pickled one (then `exception` is None).
 

@@ -74,6 +74,12 @@ class Remotes:
             future._remote.place = place
             future._condition.notify_all()
 
+    def on_done(self, number, pickled):
+        """A result of what is not pending: a value that was lost and has been made again, small."""
+        future = self._futures.get(number)
+        if future is not None:
+            future._come(pickled)
+
     def on_failed(self, header, payload):
         """A `failed` message about what is not pending: a value that is lost for good."""
         future = self._futures.get(header["k"])

@@ -228,6 +228,8 @@ class Session:
             end = start + length
             if future is not None:
                 future._finish(bytes(payload[start:end]))
+            else:
+                self.remotes.on_done(number, bytes(payload[start:end]))
             start = end
 
     def _on_lost(self, reason):

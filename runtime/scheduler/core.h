@@ -26,7 +26,7 @@
 //   - A task is in `tasks` until it has ended and nobody uses it any more; then
 //     nothing of it remains. Its users are the tasks that need its value and
 //     have not ended, its graph while that is not complete, and its client while
-//     it keeps a value that stays with a worker. One that nobody wants, its
+//     it keeps a value that it was told to be with a worker. One that nobody wants, its
 //     client or a user, does not run.
 //   - A task whose value is with workers keeps its inputs and arguments, to be
 //     run again, and with them the records of its inputs (`records`), whose own
@@ -114,7 +114,9 @@ struct Task {
     Restricted *restricted = nullptr; ///< null: any worker will do
     State state = State::waiting;
     bool wanted = true; ///< its client is to be told the outcome, and has not been
-    bool kept = false;  ///< its client was told where the value is, and has not released it
+    /// Its client was told where the value is, and has not released it: it may name it.
+    bool promised = false;
+    bool kept = false;  ///< that, and the value is somewhere
     bool asked = false; ///< its worker was asked to give it back, and may have refused
     bool stays = false; ///< it was given back once, and is not asked for again
     bool failed = false;
@@ -154,6 +156,8 @@ struct Client {
     /// Graphs that are not complete, by the client's number: their tasks are
     /// kept, for what is still to come may name them.
     std::unordered_map<std::uint64_t, std::vector<TaskId>> graphs;
+    /// Why values are gone that were promised, until the client releases them.
+    std::unordered_map<std::uint64_t, proto::Failure> broken_promises;
 };
 
 struct Core {

@@ -185,7 +185,11 @@ void give_back(Reactor r, TaskId id, Task &task) {
 void finish(Reactor r, TaskId id, Task &task, std::string_view value) {
     task.state = State::ended;
     r.core.done++;
-    if (std::exchange(task.wanted, false)) r.comm.result(task.client, task.key, value);
+    if (std::exchange(task.wanted, false)) {
+        task.kept = task.promised; // a large one before, that was lost
+        if (task.kept) task.users++;
+        r.comm.result(task.client, task.key, value);
+    }
     wake_heirs(r.core, task);
     std::vector<TaskId>().swap(task.heirs); // the value cannot be lost
     std::vector<TaskId> released{id};
@@ -199,7 +203,7 @@ void finish_stored(Reactor r, TaskId id, Task &task, std::uint64_t size) {
     r.core.done++;
     data::add(r.core, id, task, task.worker, size);
     if (std::exchange(task.wanted, false)) {
-        task.kept = true;
+        task.kept = task.promised = true;
         task.users++;
         r.comm.stored(task.client, task.key, id, size, data::address_of(r.core, task));
     }
@@ -207,6 +211,11 @@ void finish_stored(Reactor r, TaskId id, Task &task, std::uint64_t size) {
     std::vector<TaskId> released{id};
     keep_records(r.core, task, released);
     settle(r, std::move(released));
+}
+
+void break_promise(Core &core, Task &task, const proto::Failure &failure) {
+    if (!std::exchange(task.promised, false)) return;
+    core.clients.at(task.client).broken_promises.insert_or_assign(task.key, failure);
 }
 
 void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
@@ -226,6 +235,7 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
         task.failed = true;
         r.core.failed++;
         failure.k = task.key;
+        break_promise(r.core, task, failure);
         if (std::exchange(task.wanted, false)) r.comm.failed(task.client, failure);
         if (task.users + task.records > 0) r.core.failures.emplace(id, failure);
         for (auto heir : std::exchange(task.heirs, {})) failing.push_back(heir);

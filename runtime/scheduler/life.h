@@ -40,6 +40,8 @@ void give_back(Reactor r, TaskId id, Task &task);
 void finish(Reactor r, TaskId id, Task &task, std::string_view value);
 /// The same with a value of `size` bytes that stays in the store of its worker.
 void finish_stored(Reactor r, TaskId id, Task &task, std::uint64_t size);
+/// A value that its client was told to have is gone: it may not know yet when it names it.
+void break_promise(Core &core, Task &task, const proto::Failure &failure);
 /// It failed, and with it all that need its value.
 void fail(Reactor r, TaskId id, Task &task, proto::Failure failure);
 /// The value of one that ended well is lost, and is not to be made again.

@@ -46,6 +46,7 @@ void on_client_lost(Reactor r, ClientId id) {
     for (auto [key, task] : found->second.tasks) {
         Task &mine = r.core.tasks.at(task);
         mine.wanted = false;
+        mine.promised = false;
         if (std::exchange(mine.kept, false)) mine.users--;
         tasks.push_back(task);
     }
@@ -134,6 +135,11 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
 
         const proto::Failure *failure = nullptr;
         for (std::uint64_t left = graph.inputs[n]; left > 0; left--, input++) {
+            auto lost = client.broken_promises.find(graph.in[input]);
+            if (lost != client.broken_promises.end()) {
+                failure = &lost->second;
+                continue;
+            }
             auto known = client.tasks.find(graph.in[input]);
             if (known == client.tasks.end() || known->second == task_id)
                 return fail("task " + std::to_string(key) + " needs " +
@@ -165,6 +171,7 @@ void on_cancel(Reactor r, ClientId id, const proto::Column &keys) {
         failure.kind = proto::FailureKind::cancelled;
         failure.k = key;
         failure.message = life::name_of(r.core, task) + " was cancelled";
+        life::break_promise(r.core, task, failure);
         r.comm.failed(id, std::move(failure));
         life::settle(r, {task_id}); // it goes on where others need its value
     }
@@ -174,9 +181,11 @@ void on_release(Reactor r, ClientId id, const proto::Column &keys) {
     auto &client = r.core.clients.at(id);
     std::vector<TaskId> released;
     for (auto key : keys) {
+        client.broken_promises.erase(key);
         auto found = client.tasks.find(key);
         if (found == client.tasks.end()) continue;
         Task &task = r.core.tasks.at(found->second);
+        task.promised = false;
         // It may be being made again, to tell the client where it is.
         if (std::exchange(task.kept, false)) task.users--;
         task.wanted = false;
@@ -191,7 +200,8 @@ void on_lost_value(Reactor r, ClientId id, const proto::LostValue &lost) {
     if (found == client.tasks.end()) return;
     TaskId data_id = found->second;
     Task &task = r.core.tasks.at(data_id);
-    if (!task.kept) return; // it is being made again
+    if (!task.kept) return;     // it is being made again
+    if (task.size == 0) return; // it was, and the client has been told it
     for (const auto &copy : task.copies) {
         if (r.core.workers.at(copy.worker).about.address != lost.at) continue;
         auto source = copy.worker;

@@ -79,12 +79,12 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     std::uint64_t begun = worker.about.concurrency + worker.blocked;
     std::vector<TaskId> rest;
     for (auto task_id : worker.assigned) {
-        if (begun == 0) {
+        Task *task = held_by(r.core, id, task_id);
+        if (begun == 0 || (task && task->state == State::gathering)) {
             rest.push_back(task_id);
             continue;
         }
         begun--;
-        Task *task = held_by(r.core, id, task_id);
         if (!task) continue; // nobody wants it since one before it failed
         proto::Failure failure;
         failure.kind = proto::FailureKind::lost;

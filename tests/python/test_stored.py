@@ -190,6 +190,19 @@ def test_a_value_that_has_moved_before_it_is_asked_for(told):
     assert fake.stores[0].asked == []
 
 
+def test_a_value_that_is_small_when_it_is_made_again(told):
+    """It comes as a result; the value is released all the same."""
+    fake, client, future, k = told(1)
+    place(fake, k, fake.stores[0])
+    result = background(lambda: future.result(60))
+    fake.expect("lost")
+    body = pickle.dumps("small")
+    fake.send({"t": "done", "k": [k], "len": [len(body)]}, body)
+    assert result.result(60) == "small" and future.status == "finished"
+    del future, result
+    assert released(fake, 1) == [[k]]
+
+
 def test_a_value_that_is_lost_for_good(told):
     fake, client, future, k = told(1)
     place(fake, k, fake.stores[0])

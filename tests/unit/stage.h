@@ -23,11 +23,11 @@ namespace dtask::test {
 // Where much is checked: ck_assert writes to a file each time, passed or not.
 #define holds(condition)                                                                           \
     do {                                                                                           \
-        if (!(condition)) ck_abort_msg("does not hold: %s", #condition);                           \
+        if (!(condition)) abort_test("does not hold: %s", #condition);                             \
     } while (0)
 #define holds_because(condition, ...)                                                              \
     do {                                                                                           \
-        if (!(condition)) ck_abort_msg(__VA_ARGS__);                                               \
+        if (!(condition)) abort_test(__VA_ARGS__);                                                 \
     } while (0)
 
 /// The end of the test where an invariant of core.h does not hold.
@@ -100,7 +100,8 @@ inline void check_invariants(const scheduler::Core &core) {
         holds(assigned[id] == (at_worker ? 1 : 0));
         holds_because(task.wanted || task.users + task.records > 0, "a task outlives its use");
         holds(!task.wanted || task.state != State::ended);
-        holds(!task.kept || task.size > 0);
+        holds(!task.kept || (task.promised && task.state == State::ended && !task.failed));
+        holds(!task.promised || task.kept || task.wanted);
         holds(task.tries < core.settings.max_tries || task.failed);
         holds(task.failed == core.failures.contains(id));
         holds(task.state == State::ended || (task.size == 0 && task.copies.empty()));
@@ -277,6 +278,21 @@ struct Stage {
     void unfetched(const fakes::RecordingComm::Fetch &fetch) {
         on_unfetched(reactor(), fetch.worker, {fetch.data.value, "connection refused"});
         check_invariants(core);
+    }
+    void send(ClientId client, const Graph &graph) {
+        must(on_graph(reactor(), client, graph.message));
+        check_invariants(core);
+    }
+    /// The one task that was sent.
+    fakes::RecordingComm::Run one_run() {
+        auto runs = comm.take_runs();
+        ck_assert_uint_eq(runs.size(), 1);
+        return runs[0];
+    }
+    /// The one that a dispatch sends.
+    fakes::RecordingComm::Run next_run() {
+        dispatch();
+        return one_run();
     }
     /// All of one worker, in one message.
     void done(const std::vector<fakes::RecordingComm::Run> &runs, std::uint64_t us) {

@@ -18,18 +18,6 @@ using dtask::test::Stage;
 
 namespace {
 
-void send(Stage &s, ClientId client, const Graph &graph) {
-    must(on_graph(s.reactor(), client, graph.message));
-    check_invariants(s.core);
-}
-
-RecordingComm::Run one_run(Stage &s) {
-    s.dispatch();
-    auto runs = s.comm.take_runs();
-    ck_assert_uint_eq(runs.size(), 1);
-    return runs[0];
-}
-
 void over(Stage &s) {
     s.comm.take_functions();
     s.comm.take_counts();
@@ -48,8 +36,8 @@ START_TEST(test_one_node_reads_one_copy) {
     auto client = s.client_with_function();
     s.worker(1, "a");
     s.worker(1, "a");
-    send(s, client, Graph().task(1).task(2, {1}, true).task(3, {1, 1}, true).complete());
-    auto source = one_run(s);
+    s.send(client, Graph().task(1).task(2, {1}, true).task(3, {1, 1}, true).complete());
+    auto source = s.next_run();
     s.stored(source);
     s.dispatch();
     auto runs = s.comm.take_runs();
@@ -75,10 +63,10 @@ START_TEST(test_a_value_travels_once_to_a_node) {
     Stage s;
     auto client = s.client_with_function();
     s.worker(1, "a");
-    send(
-        s, client,
+    s.send(
+        client,
         Graph().task(1).task(2, {1}).task(3, {1}).task(4, {1}).task(5, {2, 3, 4}, true).complete());
-    auto source = one_run(s);
+    auto source = s.next_run();
     s.stored(source, 100); // small: it is quicker to copy than to wait
     s.worker(1, "b");
     s.worker(1, "b");
@@ -98,7 +86,7 @@ START_TEST(test_a_value_travels_once_to_a_node) {
     s.done(here[0]);
     for (const auto &run : there) s.done(run);
     ck_assert_uint_eq(s.comm.take_frees().size(), 2); // both copies
-    s.done(one_run(s));
+    s.done(s.next_run());
     s.comm.take_results();
     over(s);
 }
@@ -108,7 +96,7 @@ START_TEST(test_tasks_run_where_their_data_are) {
     Stage s;
     auto client = s.client_with_function();
     auto first = s.worker(), second = s.worker();
-    send(s, client, Graph().task(1).task(2).task(3, {1}, true).task(4, {2}, true).complete());
+    s.send(client, Graph().task(1).task(2).task(3, {1}, true).task(4, {2}, true).complete());
     s.dispatch();
     auto runs = s.comm.take_runs();
     ck_assert_uint_eq(runs.size(), 2);
@@ -134,7 +122,7 @@ START_TEST(test_a_client_keeps_and_releases) {
     auto client = s.client_with_function();
     s.worker();
     s.submit(client, 7, 1);
-    auto run = one_run(s);
+    auto run = s.next_run();
     s.stored(run);
     auto stored = s.comm.take_stored();
     ck_assert_uint_eq(stored.size(), 1);
@@ -142,11 +130,11 @@ START_TEST(test_a_client_keeps_and_releases) {
     ck_assert(stored[0].data == run.task && stored[0].client == client);
     ck_text_eq(stored[0].at, "w0");
     // It may be an input of what comes later.
-    send(s, client, Graph().task(8, {7}, true).complete());
+    s.send(client, Graph().task(8, {7}, true).complete());
     on_release(s.reactor(), client, {7, 7, 9});
     check_invariants(s.core);
     ck_assert(s.comm.take_frees().empty());
-    s.done(one_run(s));
+    s.done(s.next_run());
     ck_assert_uint_eq(s.comm.take_frees().size(), 1);
     s.comm.take_results();
     over(s);
@@ -158,21 +146,21 @@ START_TEST(test_lineage) {
     Stage s;
     auto client = s.client_with_function();
     auto first = s.worker();
-    send(s, client, Graph().task(1).task(2, {1}).task(3, {2}, true).complete());
-    s.stored(one_run(s));
-    s.stored(one_run(s));
+    s.send(client, Graph().task(1).task(2, {1}).task(3, {2}, true).complete());
+    s.stored(s.next_run());
+    s.stored(s.next_run());
     ck_assert_uint_eq(s.comm.take_frees().size(), 1); // 1, but its record stays
-    auto third = one_run(s);
+    auto third = s.next_run();
     ck_text_eq(third.args, "a3");
     s.lost(first);
     s.worker();
-    auto again = one_run(s);
+    auto again = s.next_run();
     ck_text_eq(again.args, "a1");
     s.stored(again);
-    again = one_run(s);
+    again = s.next_run();
     ck_text_eq(again.args, "a2");
     s.stored(again);
-    again = one_run(s);
+    again = s.next_run();
     ck_text_eq(again.args, "a3");
     s.done(again, "three");
     ck_text_eq(s.comm.take_results().at(0).value, "three");
@@ -187,13 +175,13 @@ START_TEST(test_a_kept_value_is_lost) {
     auto client = s.client_with_function();
     auto first = s.worker();
     s.submit(client, 7, 1);
-    s.stored(one_run(s));
+    s.stored(s.next_run());
     s.comm.take_stored();
     s.lost(first);
     s.worker();
     on_lost_value(s.reactor(), client, {7, "w0"}); // it is known
     check_invariants(s.core);
-    s.stored(one_run(s));
+    s.stored(s.next_run());
     auto stored = s.comm.take_stored();
     ck_assert_uint_eq(stored.size(), 1);
     ck_text_eq(stored[0].at, "w1");
@@ -208,13 +196,13 @@ START_TEST(test_a_client_cannot_have_it) {
     auto client = s.client_with_function();
     s.worker();
     s.submit(client, 7, 1);
-    s.stored(one_run(s));
+    s.stored(s.next_run());
     for (int tries = 1; tries < 3; tries++) {
         s.comm.take_stored();
         on_lost_value(s.reactor(), client, {7, "w0"});
         check_invariants(s.core);
         ck_assert_uint_eq(s.comm.take_frees().size(), 1);
-        s.stored(one_run(s));
+        s.stored(s.next_run());
     }
     on_lost_value(s.reactor(), client, {7, "elsewhere"}); // it was told a better place since
     check_invariants(s.core);
@@ -236,7 +224,7 @@ START_TEST(test_a_stored_value_that_nobody_wants) {
     auto client = s.client_with_function();
     auto worker = s.worker();
     s.submit(client, 7, 1);
-    auto run = one_run(s);
+    auto run = s.next_run();
     on_cancel(s.reactor(), client, {7});
     s.comm.take_failures();
     ck_assert_uint_eq(s.comm.take_kills().size(), 1);
@@ -252,8 +240,8 @@ START_TEST(test_a_transfer_that_fails) {
     Stage s;
     auto client = s.client_with_function();
     auto first = s.worker(1, "a");
-    send(s, client, Graph().task(1).task(2, {1}).task(3, {1}).task(4, {2, 3}, true).complete());
-    auto source = one_run(s);
+    s.send(client, Graph().task(1).task(2, {1}).task(3, {1}).task(4, {2, 3}, true).complete());
+    auto source = s.next_run();
     s.stored(source, 100);
     s.worker(1, "b");
     s.dispatch();
@@ -265,7 +253,7 @@ START_TEST(test_a_transfer_that_fails) {
     ck_assert_uint_eq(frees.size(), 1);
     ck_assert(frees[0].first == first);
     s.done(here); // it had opened the file
-    auto again = one_run(s);
+    auto again = s.next_run();
     ck_text_eq(again.args, "a1");
     s.stored(again, 100);
     s.dispatch();
@@ -284,15 +272,90 @@ START_TEST(test_an_input_that_is_missing) {
     Stage s;
     auto client = s.client_with_function();
     s.worker();
-    send(s, client, Graph().task(1).task(2, {1}, true).complete());
-    s.stored(one_run(s));
+    s.send(client, Graph().task(1).task(2, {1}, true).complete());
+    s.stored(s.next_run());
     for (int tries = 3; tries > 0; tries--)
-        s.failed(one_run(s), FailureKind::missing, "no such file");
+        s.failed(s.next_run(), FailureKind::missing, "no such file");
     auto failures = s.comm.take_failures();
     ck_assert_uint_eq(failures.size(), 1);
     ck_assert(failures[0].failure.kind == FailureKind::lost);
     ck_contains(failures[0].failure.message, "no such file");
     s.comm.take_frees();
+    over(s);
+}
+END_TEST
+
+// It was told where the value is, and names it before it hears that it is gone.
+START_TEST(test_a_promised_value_that_fails) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto worker = s.worker();
+    s.submit(client, 1, 1);
+    s.stored(s.next_run());
+    s.lost(worker);
+    s.worker();
+    s.raised(s.next_run(), "broken");
+    ck_assert_uint_eq(s.comm.take_failures().size(), 1);
+    s.send(client, Graph().task(2, {1}, true).task(3, {2}, true).complete());
+    auto failures = s.comm.take_failures();
+    ck_assert_uint_eq(failures.size(), 2);
+    ck_text_eq(failures[0].failure.payload, "broken");
+    on_release(s.reactor(), client, {1});
+    ck_assert(s.core.clients.at(client).broken_promises.empty());
+    s.comm.take_stored();
+    over(s);
+}
+END_TEST
+
+// It is made again, and small this time: told as a result, and kept all the same.
+START_TEST(test_a_promised_value_becomes_small) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto worker = s.worker();
+    s.submit(client, 1, 1);
+    s.stored(s.next_run());
+    s.lost(worker);
+    s.worker();
+    s.done(s.next_run(), "small");
+    auto results = s.comm.take_results();
+    ck_assert_uint_eq(results.size(), 1);
+    ck_text_eq(results[0].value, "small");
+    on_lost_value(s.reactor(), client, {1, "w0"}); // was on its way
+    s.send(client, Graph().task(2, {1}, true).complete());
+    auto run = s.next_run();
+    ck_text_eq(run.inputs.at(0), "small");
+    s.done(run);
+    on_release(s.reactor(), client, {1});
+    s.comm.take_results();
+    ck_assert_uint_eq(s.comm.take_stored().size(), 1);
+    over(s);
+}
+END_TEST
+
+// A task that waits for its inputs has not begun: its workers may go as they like.
+START_TEST(test_workers_are_lost_before_its_inputs_come) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker(1, "a");
+    s.submit(client, 1, 1);
+    s.stored(s.next_run());
+    Graph graph;
+    graph.message.needs.workers = {"b"};
+    s.worker(1, "b"); // copies it for all, and has room for two
+    s.send(client, graph.task(2, {1}, true).task(3, {1}, true).task(4, {1}, true).complete());
+    s.dispatch();
+    ck_assert_uint_eq(s.comm.take_fetches().size(), 1);
+    for (int n = 0; n < 5; n++) {
+        auto worker = s.worker(1, "b");
+        s.dispatch();
+        ck_assert_uint_eq(s.core.workers.at(worker).assigned.size(), 1);
+        s.lost(worker);
+    }
+    ck_assert(s.comm.take_failures().empty());
+    on_client_lost(s.reactor(), client);
+    s.comm.take_stored();
+    s.comm.take_frees();
+    s.comm.take_forgets();
     over(s);
 }
 END_TEST
@@ -330,7 +393,7 @@ START_TEST(test_at_random) {
             if (below(4) == 0) graph.message.needs.workers = {nodes[below(3)], nodes[below(3)]};
             if (below(4) == 0) graph.message.needs.resources = {{"gpu", below(2) + 1}};
             if (below(2) == 0) graph.complete();
-            send(s, client, graph);
+            s.send(client, graph);
             break;
         }
         case 2: s.worker(1 + below(3), nodes[below(3)]); break;
@@ -391,11 +454,13 @@ Suite *suite() {
     auto s = suite_create("data");
     auto t = tcase_create("data");
     tcase_set_timeout(t, 60);
-    for (auto test : {test_one_node_reads_one_copy, test_a_value_travels_once_to_a_node,
-                      test_tasks_run_where_their_data_are, test_a_client_keeps_and_releases,
-                      test_lineage, test_a_kept_value_is_lost, test_a_client_cannot_have_it,
-                      test_a_stored_value_that_nobody_wants, test_a_transfer_that_fails,
-                      test_an_input_that_is_missing})
+    for (auto test :
+         {test_one_node_reads_one_copy, test_a_value_travels_once_to_a_node,
+          test_tasks_run_where_their_data_are, test_a_client_keeps_and_releases, test_lineage,
+          test_a_kept_value_is_lost, test_a_client_cannot_have_it,
+          test_a_stored_value_that_nobody_wants, test_a_transfer_that_fails,
+          test_an_input_that_is_missing, test_a_promised_value_that_fails,
+          test_a_promised_value_becomes_small, test_workers_are_lost_before_its_inputs_come})
         tcase_add_test(t, test);
     tcase_add_loop_test(t, test_at_random, 0, 200);
     suite_add_tcase(s, t);

@@ -17,18 +17,6 @@ using dtask::test::Stage;
 
 namespace {
 
-void send(Stage &s, ClientId client, const Graph &graph) {
-    must(on_graph(s.reactor(), client, graph.message));
-    check_invariants(s.core);
-}
-
-/// The one task that was sent.
-RecordingComm::Run one_run(Stage &s) {
-    auto runs = s.comm.take_runs();
-    ck_assert_uint_eq(runs.size(), 1);
-    return runs[0];
-}
-
 void forget_news(Stage &s) {
     s.comm.take_functions();
     s.comm.take_counts();
@@ -38,7 +26,7 @@ START_TEST(test_values_go_to_those_that_need_them) {
     Stage s;
     auto client = s.client_with_function();
     s.worker(4);
-    send(s, client, Graph().task(1).task(2).task(3, {2, 1, 2}, true).complete());
+    s.send(client, Graph().task(1).task(2).task(3, {2, 1, 2}, true).complete());
     s.dispatch();
     auto runs = s.comm.take_runs();
     ck_assert_uint_eq(runs.size(), 2);
@@ -47,7 +35,7 @@ START_TEST(test_values_go_to_those_that_need_them) {
     ck_assert(s.comm.take_runs().empty()); // the other is missing
     s.done(runs[1], "two");
     s.dispatch();
-    auto last = one_run(s);
+    auto last = s.one_run();
     ck_text_eq(last.args, "a3");
     ck_assert(last.inputs == (std::vector<std::string>{"two", "one", "two"}));
     ck_assert_uint_eq(s.core.tasks.size(), 3); // it may have to run again
@@ -68,16 +56,15 @@ START_TEST(test_the_order_is_the_clients) {
     Stage s;
     auto client = s.client_with_function();
     s.worker();
-    send(s, client,
-         Graph()
-             .task(1)
-             .task(2)
-             .task(3, {1, 2})
-             .task(4)
-             .task(5)
-             .task(6, {4, 5})
-             .task(7, {3, 6}, true)
-             .complete());
+    s.send(client, Graph()
+                       .task(1)
+                       .task(2)
+                       .task(3, {1, 2})
+                       .task(4)
+                       .task(5)
+                       .task(6, {4, 5})
+                       .task(7, {3, 6}, true)
+                       .complete());
     std::vector<std::string> order;
     for (int left = 7; left > 0;) {
         s.dispatch();
@@ -99,8 +86,9 @@ START_TEST(test_a_failure_reaches_all_that_need_it) {
     Stage s;
     auto client = s.client_with_function();
     s.worker(2);
-    send(s, client,
-         Graph().task(1).task(2).task(3, {1}).task(4, {3, 2}, true).task(5, {2}, true).complete());
+    s.send(
+        client,
+        Graph().task(1).task(2).task(3, {1}).task(4, {3, 2}, true).task(5, {2}, true).complete());
     s.dispatch();
     auto runs = s.comm.take_runs();
     s.raised(runs[0], "error");
@@ -110,7 +98,7 @@ START_TEST(test_a_failure_reaches_all_that_need_it) {
     ck_text_eq(failures[0].failure.payload, "error");
     s.done(runs[1], "two"); // still needed, by 5
     s.dispatch();
-    s.done(one_run(s), "five");
+    s.done(s.one_run(), "five");
     ck_assert_uint_eq(s.comm.take_results().at(0).key, 5);
     ck_assert(s.core.tasks.empty());
     forget_news(s);
@@ -123,7 +111,7 @@ START_TEST(test_a_failure_stops_what_only_it_needed) {
     Stage s;
     auto client = s.client_with_function();
     auto worker = s.worker(2);
-    send(s, client, Graph().task(1).task(2).task(3, {1, 2}, true).complete());
+    s.send(client, Graph().task(1).task(2).task(3, {1, 2}, true).complete());
     s.dispatch();
     auto runs = s.comm.take_runs();
     s.raised(runs[0]);
@@ -143,7 +131,7 @@ START_TEST(test_a_failure_and_what_it_stopped_in_one_report) {
     Stage s;
     auto client = s.client_with_function();
     auto worker = s.worker(2);
-    send(s, client, Graph().task(1).task(2).task(3, {1, 2}, true).complete());
+    s.send(client, Graph().task(1).task(2).task(3, {1, 2}, true).complete());
     s.dispatch();
     auto runs = s.comm.take_runs();
     proto::Done done{
@@ -161,7 +149,7 @@ START_TEST(test_a_graph_in_parts) {
     Stage s;
     auto client = s.client_with_function();
     s.worker(4);
-    send(s, client, Graph().task(1).task(2));
+    s.send(client, Graph().task(1).task(2));
     s.dispatch();
     auto runs = s.comm.take_runs();
     s.done(runs[0], "one");
@@ -169,13 +157,13 @@ START_TEST(test_a_graph_in_parts) {
     forget_news(s);
     s.comm.expect_nothing();                   // neither is wanted
     ck_assert_uint_eq(s.core.tasks.size(), 2); // kept: what follows may name them
-    send(s, client, Graph().task(3, {1}, true).task(4, {1, 2}, true).complete());
+    s.send(client, Graph().task(3, {1}, true).task(4, {1, 2}, true).complete());
     auto failures = s.comm.take_failures();
     ck_assert_uint_eq(failures.size(), 1);
     ck_assert_uint_eq(failures[0].failure.k, 4);
     ck_text_eq(failures[0].failure.payload, "error");
     s.dispatch();
-    auto run = one_run(s);
+    auto run = s.one_run();
     ck_assert(run.inputs == std::vector<std::string>{"one"});
     s.done(run);
     s.comm.take_results();
@@ -189,9 +177,9 @@ START_TEST(test_cancel_in_a_graph) {
     Stage s;
     auto client = s.client_with_function();
     s.worker();
-    send(s, client, Graph().task(1, {}, true).task(2, {1}, true).task(3, {1}, true).complete());
+    s.send(client, Graph().task(1, {}, true).task(2, {1}, true).task(3, {1}, true).complete());
     s.dispatch();
-    auto run = one_run(s);
+    auto run = s.one_run();
     on_cancel(s.reactor(), client, {1, 2}); // 3 needs 1 still
     check_invariants(s.core);
     ck_assert_uint_eq(s.comm.take_failures().size(), 2);
@@ -211,9 +199,9 @@ START_TEST(test_a_client_goes_with_its_graphs) {
     Stage s;
     auto client = s.client_with_function(), other = s.client_with_function();
     s.worker();
-    send(s, client, Graph(1).task(1).task(2, {1}).task(3, {1, 2}, true));
-    send(s, client, Graph(2).task(4).task(5, {4}, true).complete());
-    send(s, other, Graph(1).task(1, {}, true).complete());
+    s.send(client, Graph(1).task(1).task(2, {1}).task(3, {1, 2}, true));
+    s.send(client, Graph(2).task(4).task(5, {4}, true).complete());
+    s.send(other, Graph(1).task(1, {}, true).complete());
     s.dispatch();
     s.done(s.comm.take_runs().at(0));
     s.dispatch();
@@ -223,7 +211,7 @@ START_TEST(test_a_client_goes_with_its_graphs) {
     ck_assert_uint_eq(s.core.tasks.size(), 1);
     s.comm.take_kills();
     s.dispatch();
-    s.done(one_run(s), "other's");
+    s.done(s.one_run(), "other's");
     ck_text_eq(s.comm.take_results().at(0).value, "other's");
     ck_assert(s.core.tasks.empty());
     forget_news(s);
@@ -236,15 +224,15 @@ START_TEST(test_a_lost_worker_and_a_graph) {
     Stage s;
     auto client = s.client_with_function();
     auto first = s.worker();
-    send(s, client, Graph().task(1).task(2, {1}, true).complete());
+    s.send(client, Graph().task(1).task(2, {1}, true).complete());
     s.dispatch();
-    s.done(one_run(s), "one");
+    s.done(s.one_run(), "one");
     s.dispatch();
-    one_run(s);
+    s.one_run();
     s.lost(first);
     s.worker();
     s.dispatch();
-    auto run = one_run(s);
+    auto run = s.one_run();
     ck_assert(run.inputs == std::vector<std::string>{"one"});
     ck_assert_uint_eq(run.instance.value, 2);
     s.done(run);
@@ -292,7 +280,7 @@ START_TEST(test_a_long_chain_fails_and_is_cancelled) {
         for (std::uint64_t key = 2; key <= length; key++) chain.task(key, {key - 1}, key == length);
         must(on_graph(s.reactor(), client, chain.complete().message));
         s.dispatch();
-        auto run = one_run(s);
+        auto run = s.one_run();
         if (cancelled)
             on_cancel(s.reactor(), client, {length});
         else

@@ -16,9 +16,18 @@
 
 namespace dtask::test {
 
+/// What a test wants to tell before it fails; null: nothing.
+inline void (*before_failure)() = nullptr;
+
+#define abort_test(...)                                                                            \
+    do {                                                                                           \
+        if (dtask::test::before_failure) dtask::test::before_failure();                            \
+        ck_abort_msg(__VA_ARGS__);                                                                 \
+    } while (0)
+
 /// The value, or the end of the test with the error.
 template <class T> T must(Result<T> result) {
-    if (!result) ck_abort_msg("unexpected failure: %s", result.error().text().c_str());
+    if (!result) abort_test("unexpected failure: %s", result.error().text().c_str());
     if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
