@@ -15,6 +15,7 @@
 
 #include "lib/base/strings.h"
 #include "spank/api.h"
+#include "spank/epilog.h"
 #include "spank/local.h"
 #include "spank/remote.h"
 
@@ -148,5 +149,13 @@ DTASK_EXPORT int slurm_spank_exit(spank_t, int, char **) {
             remote->on_exit();
             return {};
         });
+    return 0;
+}
+
+DTASK_EXPORT int slurm_spank_job_epilog(spank_t sp, int ac, char **av) {
+    // A failure would drain the node: what cannot be removed is only told.
+    guarded([&] {
+        return dtask::spank::on_job_ended(sp, {av, static_cast<std::size_t>(ac)}, default_launcher);
+    });
     return 0;
 }

@@ -172,10 +172,12 @@ Result<void> Remote::set_limits(const Step &step, pid_t task, uid_t uid) {
     auto limits =
         group_limits(driver_->version(), step.role, step.limits, step.facts.cpus_per_task);
     auto name = group_name(step.facts);
-    auto made = driver_->make_worker_group(*membership, name, limits, uid);
-    if (!made) return made;
+    // Noted first, so that whatever goes wrong on the way is removed in the end.
     made_.push_back({std::move(*membership), name});
-    return {};
+    const auto &where = made_.back().where;
+    auto made = driver_->make_worker_group(where, name, limits, uid);
+    if (!made && driver_->remove(where, name)) made_.pop_back();
+    return made;
 }
 
 /// In the task itself: what the user asked for by value must be in force.

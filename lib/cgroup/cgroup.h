@@ -103,6 +103,10 @@ public:
     /// Removes what make_worker_group made; nothing there is no error. A group
     /// that still has processes is one (EBUSY), and may be tried again.
     virtual Result<void> remove(const Membership &where, const GroupName &name) = 0;
+    /// Removes what steps of a job that has ended, of user `uid`, have left of
+    /// such groups: their slurmstepd was killed. One that still has processes
+    /// stays, which is a failure, and may be tried again.
+    virtual Result<void> sweep(std::uint32_t job, uid_t uid) = 0;
 };
 
 /// v1 where the memory controller is on a v1 mount below the root, else v2.

@@ -2,7 +2,9 @@
 #include "lib/cgroup/dir.h"
 
 #include <algorithm>
+#include <memory>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -64,28 +66,50 @@ Result<Dir> Dir::open_mount(const Layout &layout, const Mount &mount) {
     return dir;
 }
 
-Result<Dir> Dir::child(const std::string &name) const {
+Result<std::optional<Dir>> Dir::find_child(const std::string &name) const {
     if (!is_name(name)) return fail("'" + name + "': not a plain name");
-    auto fd = open_at(fd_.get(), name, directory_flags);
-    if (!fd) return fail_from(std::move(fd));
-    return Dir(std::move(*fd), *this);
+    int fd;
+    do {
+        fd = ::openat(fd_.get(), name.c_str(), directory_flags | O_CLOEXEC);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0 && errno == ENOENT) return std::nullopt;
+    if (fd < 0) return fail_errno(name);
+    return Dir(Fd(fd), *this);
+}
+
+Result<Dir> Dir::child(const std::string &name) const {
+    auto dir = find_child(name);
+    if (!dir) return fail_from(std::move(dir));
+    if (!*dir) return fail_errno(name, ENOENT);
+    return std::move(**dir);
+}
+
+Result<std::optional<Dir>> Dir::find(std::string_view path) const {
+    return find(path, ::geteuid());
+}
+
+Result<std::optional<Dir>> Dir::find(std::string_view path, uid_t from) const {
+    auto self = open_at(fd_.get(), ".", directory_flags);
+    if (!self) return fail_from(std::move(self));
+    std::optional<Dir> dir(Dir(std::move(*self), *this));
+    while (path.starts_with('/')) path.remove_prefix(1);
+    if (path.empty()) return dir;
+    for (auto name : split(path, '/')) {
+        auto next = dir->find_child(std::string(name));
+        if (!next || !*next) return next;
+        dir = std::move(*next);
+        if (auto taken = dir->take(from); !taken) return fail_from(std::move(taken), name);
+    }
+    return dir;
 }
 
 Result<Dir> Dir::down(std::string_view path) const { return down(path, ::geteuid()); }
 
 Result<Dir> Dir::down(std::string_view path, uid_t from) const {
-    auto self = open_at(fd_.get(), ".", directory_flags);
-    if (!self) return fail_from(std::move(self));
-    Dir dir(std::move(*self), *this);
-    while (path.starts_with('/')) path.remove_prefix(1);
-    if (path.empty()) return dir;
-    for (auto name : split(path, '/')) {
-        auto next = dir.child(std::string(name));
-        if (!next) return next;
-        dir = std::move(*next);
-        if (auto taken = dir.take(from); !taken) return fail_from(std::move(taken), name);
-    }
-    return dir;
+    auto dir = find(path, from);
+    if (!dir) return fail_from(std::move(dir));
+    if (!*dir) return fail_errno(path, ENOENT);
+    return std::move(**dir);
 }
 
 Result<void> Dir::take(uid_t from) const {
@@ -96,6 +120,24 @@ Result<void> Dir::take(uid_t from) const {
     if (about.st_uid != from) return {};
     if (::fchown(fd_.get(), self, static_cast<gid_t>(-1)) < 0) return fail_errno("fchown");
     return {};
+}
+
+Result<std::vector<std::string>> Dir::children() const {
+    // A descriptor of its own: one that is read has a position.
+    auto fd = open_at(fd_.get(), ".", directory_flags);
+    if (!fd) return fail_from(std::move(fd));
+    std::unique_ptr<DIR, int (*)(DIR *)> stream(::fdopendir(fd->get()), ::closedir);
+    if (!stream) return fail_errno("fdopendir");
+    (void)fd->release(); // the stream closes it
+    std::vector<std::string> names;
+    for (;;) {
+        errno = 0;
+        const auto *entry = ::readdir(stream.get());
+        if (!entry && errno != 0) return fail_errno("readdir");
+        if (!entry) return names;
+        std::string name = entry->d_name;
+        if (entry->d_type == DT_DIR && is_name(name)) names.push_back(std::move(name));
+    }
 }
 
 bool Dir::has(const char *name) const {
@@ -111,12 +153,22 @@ Result<Dir> Dir::make(const std::string &name) const {
     return dir;
 }
 
-Result<void> Dir::remove(const std::string &name) const {
+Result<bool> Dir::remove(const std::string &name) const {
     if (!is_name(name)) return fail("'" + name + "': not a plain name");
     if (dying_)
         if (auto dir = child(name)) dying_(dir->fd());
-    if (::unlinkat(fd_.get(), name.c_str(), AT_REMOVEDIR) < 0 && errno != ENOENT)
-        return fail_errno(name);
+    if (::unlinkat(fd_.get(), name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return true;
+    if (errno == EBUSY || errno == ENOTEMPTY) return false;
+    return fail_errno(name);
+}
+
+Result<void> write_whole(int fd, std::string_view text) {
+    ssize_t n;
+    do {
+        n = ::write(fd, text.data(), text.size());
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) return fail_errno("write");
+    if (static_cast<std::size_t>(n) != text.size()) return fail("write: cut short");
     return {};
 }
 
@@ -138,7 +190,7 @@ Result<Fd> Dir::open_for_writing(const char *name) const {
 Result<void> Dir::write(const char *name, std::string_view text) const {
     auto fd = open_at(fd_.get(), name, O_WRONLY | O_TRUNC | O_NOFOLLOW);
     if (!fd) return fail_from(std::move(fd));
-    if (auto done = write_all(fd->get(), text); !done) return fail_from(std::move(done), name);
+    if (auto done = write_whole(fd->get(), text); !done) return fail_from(std::move(done), name);
     return {};
 }
 

@@ -6,8 +6,10 @@
 // Private to lib/cgroup.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -25,12 +27,17 @@ public:
     Result<Dir> down(std::string_view path) const;
     /// The same, and each directory on the way that is `from`'s becomes ours.
     Result<Dir> down(std::string_view path, uid_t from) const;
+    /// As down, and nothing where it is not there; any other failure is one.
+    Result<std::optional<Dir>> find(std::string_view path) const;
+    /// The names of the directories in this one.
+    Result<std::vector<std::string>> children() const;
     bool has(const char *name) const;
 
     /// Makes the child and opens it; one that is there is opened as it is.
     Result<Dir> make(const std::string &name) const;
-    /// Removes the child; one that is not there is no error.
-    Result<void> remove(const std::string &name) const;
+    /// Removes the child: false where it has processes or children. One that
+    /// is not there is removed.
+    Result<bool> remove(const std::string &name) const;
 
     Result<std::string> read(const char *name) const;
     Result<void> write(const char *name, std::string_view text) const;
@@ -45,6 +52,8 @@ private:
     Dir(Fd fd, const Layout &layout)
         : fd_(std::move(fd)), born_(layout.born), dying_(layout.dying) {}
     Dir(Fd fd, const Dir &above) : fd_(std::move(fd)), born_(above.born_), dying_(above.dying_) {}
+    Result<std::optional<Dir>> find(std::string_view path, uid_t from) const;
+    Result<std::optional<Dir>> find_child(const std::string &name) const;
     Result<Dir> child(const std::string &name) const;
     Result<void> take(uid_t from) const;
 
@@ -52,6 +61,9 @@ private:
     void (*born_)(int);
     void (*dying_)(int);
 };
+
+/// Writes in one call, or fails: half of a number would be another number.
+Result<void> write_whole(int fd, std::string_view text);
 
 /// Reads a small file below an open directory, trailing newline removed.
 Result<std::string> read_at(int directory, const char *name);

@@ -132,10 +132,10 @@ Result<void> WorkerGroup::join(pid_t pid) const {
     if (version_ == 2) return {};
     auto text = std::to_string(pid);
     if (memory_procs_)
-        if (auto done = write_all(memory_procs_.get(), text); !done)
+        if (auto done = write_whole(memory_procs_.get(), text); !done)
             return fail_from(std::move(done), memory_path_);
     if (cpu_procs_)
-        if (auto done = write_all(cpu_procs_.get(), text); !done)
+        if (auto done = write_whole(cpu_procs_.get(), text); !done)
             return fail_from(std::move(done), cpu_path_);
     return {};
 }

@@ -63,6 +63,25 @@ public:
         return memory ? cpu : memory;
     }
 
+    Result<void> sweep(std::uint32_t job, uid_t uid) override {
+        Result<void> all;
+        auto keep = [&](Result<void> done) {
+            if (all) all = std::move(done);
+        };
+        for (const char *controller : {"memory", "cpu"}) {
+            const auto *mount = find_mount(layout_, controller);
+            if (!mount) continue;
+            auto root = Dir::open_mount(layout_, *mount);
+            if (!root) {
+                keep(fail_from(std::move(root), controller));
+                continue;
+            }
+            keep(sweep_tree(*root, job));
+            keep(sweep_slurm(*root, job, uid));
+        }
+        return all;
+    }
+
 private:
     static Result<void> set_memory(const Dir &dir, std::uint64_t bytes) {
         auto text = std::to_string(bytes);
@@ -143,14 +162,20 @@ private:
         auto located = locate(where, controller);
         if (!located) return fail_from(std::move(located));
         auto &[root, own] = *located;
-        if (own) {
-            auto task = root.down(*own);
-            if (!task) return {}; // Slurm has removed it, and ours with it
-            if (auto done = task->remove(group); !done)
-                return fail_from(std::move(done), controller);
-            return {};
-        }
-        return unmake_tree(root, name, controller);
+        if (!own) return unmake_tree(root, name, controller);
+        auto task = root.find(*own);
+        if (!task) return fail_from(std::move(task), controller);
+        if (!*task) return {}; // Slurm has removed it, and ours with it
+        return vacate(**task, group, controller);
+    }
+
+    /// Removes a group that must have no processes any more.
+    static Result<void> vacate(const Dir &parent, const std::string &name,
+                               std::string_view controller) {
+        auto done = parent.remove(name);
+        if (!done) return fail_from(std::move(done), controller);
+        if (!*done) return fail(std::string(controller) + ": " + name + ": has processes");
+        return {};
     }
 
     /// Our own tree: the group, then whatever is empty above it.
@@ -160,13 +185,78 @@ private:
         std::string path;
         for (std::size_t i = 0; i + 1 < names.size(); i++) path.append("/").append(names[i]);
         for (std::size_t depth = names.size(); depth > 0; depth--) {
-            auto parent = root.down(path);
-            if (parent) {
-                auto done = parent->remove(names[depth - 1]);
-                if (!done && depth == names.size()) return fail_from(std::move(done), controller);
-                if (!done) return {}; // other tasks still use it
+            auto parent = root.find(path);
+            if (!parent) return fail_from(std::move(parent), controller);
+            if (*parent && depth == names.size()) {
+                if (auto done = vacate(**parent, names.back(), controller); !done) return done;
+            } else if (*parent) {
+                auto done = (*parent)->remove(names[depth - 1]);
+                if (!done) return fail_from(std::move(done), controller);
+                if (!*done) return {}; // other tasks still use it
             }
             path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+        }
+        return {};
+    }
+
+    /// What is left of the job in our own tree.
+    static Result<void> sweep_tree(const Dir &root, std::uint32_t job) {
+        auto ours = root.find(group);
+        if (!ours) return fail_from(std::move(ours));
+        if (!*ours) return {};
+        auto name = "job_" + std::to_string(job);
+        auto left = (*ours)->find(name);
+        if (!left) return fail_from(std::move(left));
+        if (*left) {
+            if (auto done = clear(**left, 2); !done) return fail_from(std::move(done), name);
+            if (auto done = vacate(**ours, name, group); !done) return done;
+        }
+        auto last = root.remove(group); // where no other job uses it
+        if (!last) return fail_from(std::move(last));
+        return {};
+    }
+
+    /// Removes all that is in `dir`, which is so many levels deep.
+    static Result<void> clear(const Dir &dir, int levels) {
+        auto names = dir.children();
+        if (!names) return fail_from(std::move(names));
+        for (const auto &name : *names) {
+            auto next = dir.find(name);
+            if (!next) return fail_from(std::move(next));
+            if (*next && levels > 1)
+                if (auto done = clear(**next, levels - 1); !done) return done;
+            if (auto done = vacate(dir, name, group); !done) return done;
+        }
+        return {};
+    }
+
+    /// What is left of the job in its task groups. Slurm leaves those, too, when
+    /// its slurmstepd dies; what else is in them is not ours to remove.
+    static Result<void> sweep_slurm(const Dir &root, std::uint32_t job, uid_t uid) {
+        auto tops = root.children();
+        if (!tops) return fail_from(std::move(tops));
+        auto below = "/uid_" + std::to_string(uid) + "/job_" + std::to_string(job);
+        for (const auto &top : *tops) {
+            if (top != "slurm" && !top.starts_with("slurm_")) continue; // slurm_NODE
+            auto left = root.find(top + below);
+            if (!left) return fail_from(std::move(left), top);
+            if (!*left) continue;
+            if (auto done = sweep_tasks(**left, 2); !done) return done;
+        }
+        return {};
+    }
+
+    /// Our child of each group two levels (step, task) below `dir`.
+    static Result<void> sweep_tasks(const Dir &dir, int levels) {
+        if (levels == 0) return vacate(dir, group, group);
+        auto names = dir.children();
+        if (!names) return fail_from(std::move(names));
+        for (const auto &name : *names) {
+            if (levels == 1 && !own_task_path("/" + name)) continue;
+            auto next = dir.find(name);
+            if (!next) return fail_from(std::move(next));
+            if (!*next) continue;
+            if (auto done = sweep_tasks(**next, levels - 1); !done) return done;
         }
         return {};
     }

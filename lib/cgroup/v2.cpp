@@ -48,6 +48,8 @@ public:
         return {};
     }
 
+    Result<void> sweep(std::uint32_t, uid_t) override { return {}; }
+
 private:
     static Result<void> set(const Dir &task, const Limits &limits) {
         if (limits.memory > 0) {

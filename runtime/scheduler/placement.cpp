@@ -59,7 +59,8 @@ std::optional<WorkerId> suitable(const Core &core, const Task &task) {
     const Function &function = core.functions.at(task.function);
     std::optional<WorkerId> best;
     std::uint64_t least = UINT64_MAX;
-    for (const auto &[id, worker] : core.workers) {
+    for (const auto &entry : core.workers) {
+        const Worker &worker = entry.second; // clang 14's lambdas take no structured binding
         auto load = worker.load();
         if (load >= least || load >= depth(worker, function) || !suits(worker, needs)) continue;
         bool enough = std::ranges::all_of(needs.resources, [&](const auto &need) {
@@ -68,7 +69,7 @@ std::optional<WorkerId> suitable(const Core &core, const Task &task) {
             return need.second <= amount_of(worker, need.first) - taken;
         });
         if (!enough) continue;
-        best = id;
+        best = entry.first;
         least = load;
     }
     return best;

@@ -70,6 +70,8 @@ constexpr auto success = static_cast<spank_err_t>(ESPANK_SUCCESS);
 
 extern "C" {
 
+spank_context_t spank_context(void) { return slurm.context; }
+
 spank_err_t spank_get_item(spank_t, spank_item_t item, ...) {
     va_list arguments;
 // An enumeration may be promoted, which clang warns of; spank.h's signature leaves no choice.

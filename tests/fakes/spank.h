@@ -33,6 +33,7 @@ private:
 };
 
 struct Slurm {
+    spank_context_t context = S_CTX_REMOTE;
     // items; those of tasks are refused where has_task is false
     uid_t uid = 1000;
     std::uint32_t job = 7, step = 0, ntasks = 4, rank = 1, local_tasks = 2, cpus_per_task = 4;

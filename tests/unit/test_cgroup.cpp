@@ -127,6 +127,32 @@ START_TEST(test_own_task_path) {
 }
 END_TEST
 
+/// A step of which nobody is left to remove anything.
+START_TEST(test_v1_sweeps) {
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    GroupName other{2, 0, 0};
+    must(driver->make_worker_group(v1_member, name, {1 << 20, 200'000}, getuid()));
+    must(driver->make_worker_group({{4, {"memory"}, "/"}, {1, {"cpu"}, "/"}}, other,
+                                   {1 << 20, 200'000}, getuid()));
+    must(driver->sweep(3, 7));
+    must(driver->sweep(1, 8)); // another user's tasks
+    ck_assert(fs::exists(tree / own));
+    ck_assert(!fs::exists(tree / "cpu/dtask/job_1"));
+    must(driver->sweep(1, 7));
+    ck_assert(!fs::exists(tree / own));
+    ck_assert(fs::exists(tree / "memory/slurm_n1/uid_7/job_1/step_0/task_0")); // Slurm's
+    ck_assert(fs::exists(tree / "cpu/dtask/job_2/step_0/task_0"));
+    ck_assert(fs::exists(tree / "memory/dtask/job_2/step_0/task_0"));
+    fs::create_directory(tree / "cpu/dtask/job_2/step_0/task_0/busy");
+    ck_contains(error_of(driver->sweep(2, 7)), "has processes");
+    ck_assert(!fs::exists(tree / "memory/dtask"));
+    fs::remove(tree / "cpu/dtask/job_2/step_0/task_0/busy");
+    must(driver->sweep(2, 7));
+    ck_assert(!fs::exists(tree / "cpu/dtask"));
+}
+END_TEST
+
 START_TEST(test_v1_makes_and_removes) {
     Tree tree(false);
     auto driver = must(make_driver(tree.layout));
@@ -399,6 +425,7 @@ Suite *suite() {
     tcase_add_test(c, test_bad_mounts);
     tcase_add_test(c, test_own_task_path);
     tcase_add_test(c, test_v1_makes_and_removes);
+    tcase_add_test(c, test_v1_sweeps);
     tcase_add_test(c, test_v1_makes_only_what_is_limited);
     tcase_add_test(c, test_v1_leaves_other_tasks_groups);
     tcase_add_test(c, test_v1_shared_task_gets_a_tree_of_ours);

@@ -262,6 +262,7 @@ public:
         kernel_.removed.push_back(name.rank);
         return {};
     }
+    Result<void> sweep(std::uint32_t, uid_t) override { return {}; }
 
 private:
     Kernel &kernel_;

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+# What is left where slurmstepd itself is killed, which removes its step's cgroups else.
+
+bats_require_minimum_version 1.5.0
+
+load lib
+
+# Slurm's own groups of the job stay for good, for nobody is left who knows them.
+teardown() {
+    local tree
+    [[ -z $job ]] || for tree in /sys/fs/cgroup/*/slurm_*/uid_*/job_"$job"; do
+        [[ ! -d $tree ]] || find "$tree" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+    done
+    teardown_step
+}
+
+our_cgroups() {
+    find /sys/fs/cgroup -type d \( -path "*/job_$job/*/task_*/dtask" -o -path "*/dtask/job_$job*" \) 2>/dev/null
+}
+ours_gone() { [[ -z $(our_cgroups) ]]; }
+
+@test "the job's epilog removes the cgroups of a slurmstepd that was killed" {
+    start_step -N2 -n4 --cpus-per-task=4 --mem-per-cpu=50 --dtask-memory=100M --dtask-cpus=quota \
+        python3 "$clients/long_map.py" 2000 20
+    wait_for "the first results" 60 has_field started
+    # On cgroup v2 there are none of our own.
+    [[ ! -d /sys/fs/cgroup/memory || $(our_cgroups | wc -l) -ge 6 ]] || fail "too few: $(our_cgroups)"
+
+    local launcher
+    launcher=$(one_process launcher 3) || fail "no launcher in task 3"
+    kill -KILL "$(awk '$1 == "PPid:" { print $2 }' "/proc/$launcher/status")"
+    scancel "$job"
+    wait_for "the end of job $job" 90 job_ended
+    wait_for "no cgroups of ours" 30 ours_gone || fail "left: $(our_cgroups)"
+    wait_for "idle nodes" 30 nodes_idle
+    step_ended || kill "$step_pid"
+    step_pid=''
+}
+nodes_idle() { [[ -z $(sinfo -h -o %t | grep -v '^idle$') ]]; }
