@@ -91,6 +91,7 @@ private:
             call_.path = path_of(call_);
         judge(kind);
         if (left_alone) return;
+        if (kind == Kind::changes) outcome_.changes.insert(outcome_.calls + 1);
         if (is_transfer(call_.number) && call_.args[2] > 1)
             outcome_.transfers.insert(outcome_.calls + 1);
         if (++outcome_.calls == fault_.nth) return go_wrong();

@@ -44,6 +44,7 @@ struct Stage {
 struct Outcome {
     std::size_t calls = 0;           ///< in the hooks
     std::set<std::size_t> transfers; ///< which of them read or write several bytes
+    std::set<std::size_t> changes;   ///< which of them change something
     std::string broken;              ///< "NAME in HOOK": the call that went wrong
     std::vector<std::string> wrong;  ///< what was judged so, and how the process ended
 };
