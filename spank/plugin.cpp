@@ -124,8 +124,14 @@ DTASK_EXPORT int slurm_spank_local_user_init(spank_t sp, int, char **) {
 }
 
 DTASK_EXPORT int slurm_spank_task_post_fork(spank_t sp, int, char **) {
-    // A failure is printed; whether the task may run without is for task_init to say.
-    if (remote) guarded([&] { return remote->on_task_forked(sp); });
+    // Whether the task may run without is for task_init to say, and for the launcher to tell
+    // the user, once: why it is so is for the node's log.
+    if (!remote) return 0;
+    guarded([&]() -> Result<void> {
+        if (auto done = remote->on_task_forked(sp); !done)
+            slurm_info("%s", done.error().text().c_str());
+        return {};
+    });
     return 0;
 }
 

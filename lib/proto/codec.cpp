@@ -88,6 +88,7 @@ Frame encode(const Register &m, const char *type) {
         for (const auto &[name, amount] : m.resources) resources.set(name.c_str(), amount);
         frame.header.set("resources", std::move(resources));
     }
+    if (!m.without_group.empty()) frame.header.set("without_group", m.without_group);
     return frame;
 }
 
@@ -98,6 +99,7 @@ Result<Register> decode_register(const Json &header) {
     in.natural("concurrency", m.concurrency);
     if (m.concurrency == 0) in.refuse("\"concurrency\" is 0");
     m.store = header.string_or("store", "");
+    m.without_group = header.string_or("without_group", "");
     in.resources(m.resources);
     return in.done(std::move(m));
 }

@@ -32,6 +32,7 @@ struct Register {
     std::uint64_t task = 0, pid = 0, nthreads = 0, concurrency = 1, memory_limit = 0;
     std::string store = {}; ///< directory of the values that it keeps; empty: it keeps none
     std::map<std::string, std::uint64_t> resources = {}; ///< named ones that it has
+    std::string without_group = {}; ///< limits that no cgroup holds: "memory", "cpus" or both
 };
 
 /// A task of the step that cannot serve.

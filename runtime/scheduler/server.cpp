@@ -207,6 +207,7 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         if (!about) return fail_from(std::move(about), type);
         if (peer.worker) return fail("registered twice");
         log::info("worker " + about->name + " on " + about->node + " has come");
+        if (!about->without_group.empty()) tell_without_group(*about);
         peer.worker = on_new_worker(reactor(), std::move(*about));
         worker_peers_.emplace(*peer.worker, id);
         return {};
@@ -312,6 +313,17 @@ void Server::on_unfit_peer(ConnectionId id, proto::Unfit unfit) {
     bool stays = peers_.at(id).attached;
     if (!stays) leave(id, "unfit");
     on_unfit(reactor(), std::move(unfit));
+}
+
+// Said once for all workers: mostly it is so on every node.
+void Server::tell_without_group(const proto::Register &about) {
+    if (std::exchange(told_without_group_, true)) return;
+    bool memory = about.without_group.find("memory") != std::string::npos;
+    bool cpus = about.without_group.find("cpus") != std::string::npos;
+    log::warning("no cgroup holds the workers' limits on " + about.node + ": " +
+                 (memory ? "each worker watches the memory of its executors itself" : "") +
+                 (memory && cpus ? ", and " : "") +
+                 (cpus ? "nothing keeps them to their CPUs" : "") + " (said once)");
 }
 
 void Server::end(int code, const std::string &why) {

@@ -99,6 +99,7 @@ private:
     Result<void> on_client_frame(Peer &peer, proto::Frame frame);
     Result<void> on_worker_frame(ConnectionId id, Peer &peer, proto::Frame frame);
     Result<void> on_control_frame(ConnectionId id, Peer &peer, const proto::Frame &frame);
+    void tell_without_group(const proto::Register &about);
     void on_unfit_peer(ConnectionId id, proto::Unfit unfit);
     void leave(ConnectionId id, const std::string &why);
     void end_turn_soon();
@@ -119,6 +120,7 @@ private:
     std::unordered_map<ClientId, ConnectionId> client_peers_;
     std::deque<ConnectionId> unproven_; ///< oldest first
     std::set<std::string> told_unfit_;  ///< wrong option values that one task was told of
+    bool told_without_group_ = false;
     std::vector<ConnectionId> dirty_;
     std::vector<Peer> dead_;
     bool turn_pending_ = false;

@@ -79,7 +79,8 @@ std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
     }
     auto largest = std::ranges::max_element(families, {}, &Family::bytes);
     if (largest == families.end() || largest->bytes == 0) return {};
-    if (!largest->executor) return largest->root;
+    if (!largest->executor)
+        return is_ending(largest->root) ? std::nullopt : std::optional(largest->root);
     auto known = std::ranges::find(killed_, largest->root, &Kill::executor);
     if (known == killed_.end()) killed_.push_back({largest->root, sum});
     return largest->root;

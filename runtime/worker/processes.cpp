@@ -14,6 +14,8 @@
 
 namespace dtask::worker {
 
+using namespace std::string_view_literals;
+
 namespace {
 
 std::string place(pid_t pid, std::string_view file) {
@@ -106,6 +108,25 @@ std::uint64_t proportional(pid_t pid, std::uint64_t mappable) {
             static_cast<std::uint64_t>(static_cast<double>(of_files) * static_cast<double>(own) /
                                        static_cast<double>(pages.of_files));
     return *anonymous + of_files;
+}
+
+bool is_ending(pid_t pid) {
+    auto status = read_file(place(pid, "status"));
+    if (!status) return true;
+    for (auto line : split(*status, '\n')) {
+        if (line.starts_with("State:") && line.find_first_of("ZX") != line.npos) return true;
+        if (!line.starts_with("SigPnd:") && !line.starts_with("ShdPnd:")) continue;
+        // A mask in hexadecimal digits, the lowest signals last: SIGKILL's bit is 8.
+        auto mask = trim(line.substr(line.find(':') + 1));
+        if (mask.size() >= 3 && "13579bdf"sv.find(mask[mask.size() - 3]) != mask.npos) return true;
+    }
+    auto stat = read_file(place(pid, "stat"));
+    if (!stat) return true;
+    // After the name in parentheses, which may have anything in it: state, …, flags.
+    auto fields = split(std::string_view(*stat).substr(stat->rfind(')') + 1), ' ');
+    constexpr std::size_t flags = 7;
+    constexpr std::uint64_t exiting = 4;
+    return fields.size() <= flags || (parse_uint(fields[flags]).value_or(0) & exiting) != 0;
 }
 
 Pids Strays::find(const Pids &executors) {

@@ -33,6 +33,9 @@ std::uint64_t resident(pid_t pid, std::uint64_t mappable);
 /// takes the kernel some milliseconds a gigabyte.
 std::uint64_t proportional(pid_t pid, std::uint64_t mappable);
 
+/// Has it been killed, and is only not gone yet? A large one takes a while to give its memory back.
+bool is_ending(pid_t pid);
+
 /// Strays: processes of functions that have lost their parent.
 class Strays {
 public:

@@ -15,6 +15,8 @@ cgroup_version() {
 
 write_conf() {
     local base version controller=127.0.0.1 address=127.0.0.1 ports listen=NoCtldInAddrAny
+    local track=cgroup task=task/cgroup,task/affinity gather=jobacct_gather/cgroup
+    [[ $cgroups == yes ]] || track=linuxproc task=task/none gather=jobacct_gather/linux
     base=$(base_port)
     ports="[$((base + 1))-$((base + nodes))]"
     if [[ $hosts == yes ]]; then
@@ -48,11 +50,11 @@ SwitchType=switch/none
 
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-ProctrackType=proctrack/cgroup
-TaskPlugin=task/cgroup,task/affinity
+ProctrackType=proctrack/$track
+TaskPlugin=$task
 # No binding by default: Slurm cannot lay out 8 CPUs on a machine that has fewer.
 TaskPluginParam=None
-JobAcctGatherType=jobacct_gather/cgroup
+JobAcctGatherType=$gather
 JobAcctGatherFrequency=task=5
 
 # Quick to start, quick to end, and finished jobs stay readable for a while.
@@ -87,6 +89,8 @@ write_plugstack() {
     for so in "$build/spank/.libs/dtask.so" "$build/spank/dtask.so"; do
         if [[ -f $so ]]; then
             line="required $so launcher=$build/dtaskd"
+            # A node on which the plugin cannot make a group of its own either.
+            [[ $cgroups == yes ]] || line="optional ${line#* } cgroup_root=$dir/nothing"
             break
         fi
     done

@@ -373,6 +373,21 @@ START_TEST(test_values_and_the_limit) {
 }
 END_TEST
 
+// What is being killed already is nobody's to kill, and nothing new is killed for it.
+START_TEST(test_what_is_ending) {
+    ck_assert(!worker::is_ending(::getpid()));
+    Holder one(mib);
+    ck_assert(!worker::is_ending(one.pid()));
+    ck_assert_int_eq(::kill(one.pid(), SIGKILL), 0);
+    siginfo_t about{};
+    ck_assert_int_eq(::waitid(P_PID, static_cast<id_t>(one.pid()), &about, WEXITED | WNOWAIT), 0);
+    ck_assert(worker::is_ending(one.pid())); // not reaped yet
+    auto pid = one.pid();
+    one.end();
+    ck_assert(worker::is_ending(pid));
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("memory");
     auto c = tcase_create("memory");
@@ -381,7 +396,7 @@ Suite *suite() {
          {test_without_a_limit, test_v1_group, test_v2_group, test_each_kill_is_attributed_once,
           test_old_kills_are_forgotten, test_watch_takes_the_largest, test_mapped_values_count_once,
           test_values_and_the_limit, test_children_count, test_shared_pages_count_once,
-          test_what_is_left_behind_counts, test_peak_is_of_the_last_kill})
+          test_what_is_left_behind_counts, test_peak_is_of_the_last_kill, test_what_is_ending})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
