@@ -180,25 +180,6 @@ Result<void> Remote::set_limits(const Step &step, pid_t task, uid_t uid) {
     return made;
 }
 
-/// In the task itself: what the user asked for by value must be in force.
-/// `auto` lets the launcher watch instead.
-Result<void> Remote::check_limits(const Step &step) const {
-    const auto &options = step.handover.options;
-    bool memory = step.limits.memory > 0 && options.memory.kind == model::MemoryOption::size;
-    bool cpu = step.limits.cpu_quota_us > 0 && options.cpus == model::CpuMode::quota;
-    if (!memory && !cpu) return {};
-    auto group = cgroup::WorkerGroup::find(group_name(step.facts), config_->cgroup_root);
-    if (!group) return fail_from(std::move(group));
-    int version = *group ? (*group)->version() : 1;
-    auto limits = group_limits(version, step.role, step.limits, step.facts.cpus_per_task);
-    if (memory && limits.memory > 0 && !(*group && (*group)->has_memory()))
-        return fail("--dtask-memory=" + model::value_of(options, *model::find_key("memory")) +
-                    ": cannot be enforced on this node; accepted: auto or none");
-    if (cpu && !(*group && (*group)->has_cpu()))
-        return fail("--dtask-cpus=quota: cannot be enforced on this node; accepted: auto or none");
-    return {};
-}
-
 Result<model::LaunchSpec> Remote::launch_spec(const Step &step) const {
     const auto &facts = step.facts;
     const auto &env = step.env;
@@ -261,7 +242,6 @@ Result<void> Remote::on_task_init(spank_t spank) {
     if (step.env.get("SLURM_CONTAINER"))
         return fail("--dtask: cannot be used with --container; accepted: a step without a "
                     "container, or --dtask=off");
-    if (auto done = check_limits(step); !done) return fail_from(std::move(done), context());
 
     auto spec = launch_spec(step);
     if (!spec) return fail_from(std::move(spec), context());

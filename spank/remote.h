@@ -77,7 +77,6 @@ private:
     Result<std::optional<Step>> read_step(spank_t spank, pid_t task) const;
     Result<void> find_driver();
     Result<void> set_limits(const Step &step, pid_t task, uid_t uid);
-    Result<void> check_limits(const Step &step) const;
     Result<model::LaunchSpec> launch_spec(const Step &step) const;
     Result<void> put_launcher(spank_t spank, model::LaunchSpec &spec) const;
 

@@ -24,6 +24,12 @@ def locator(address, token, scheduler_file):
         where = _wire.parse_address(address, "the scheduler's address")
         secret = _wire.parse_token(text, "the token")
         return lambda: (where, secret)
+    if scheduler_file is None and "SLURM_DTASK_TOKEN" in environment:
+        raise ConnectError(
+            "this task runs without a cluster, though its step was started by 'srun --dtask': "
+            f"dtask's plugin is missing on node {environment.get('SLURMD_NODENAME', '?')}, or not "
+            "named in plugstack.conf there"
+        )
     if scheduler_file is None:
         raise ConnectError(
             "no cluster is known here: run the script by 'srun --dtask' or 'dtask run', give "

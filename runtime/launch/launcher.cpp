@@ -19,6 +19,7 @@
 #include "runtime/launch/descendants.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/interpreter.h"
+#include "runtime/launch/limits.h"
 #include "runtime/launch/place.h"
 
 namespace dtask::launch {
@@ -86,6 +87,7 @@ Result<void> Launcher::begin() {
     if (ready && role_.worker && !interface.empty())
         if (auto address = interface_address(interface); !address)
             ready = fail_from(std::move(address), "--dtask-interface=" + interface);
+    if (ready && role_.worker) ready = check_limits(spec_, role_);
     if (!ready && role_.client) return ready;
     if (role_.scheduler) start_scheduler();
     if (role_.worker && phase_ != Phase::ending) {
@@ -248,7 +250,8 @@ void Launcher::on_start_timeout() {
     }
     log::error("the scheduler in task 0 on " + spec_.scheduler_node + " did not answer in " +
                std::to_string(spec_.options.timeout_s) + " s (--dtask-timeout)" +
-               (dial_failure_.empty() ? "" : ": " + dial_failure_));
+               (dial_failure_.empty() ? "" : ": " + dial_failure_) +
+               (local(spec_) ? "" : "; is dtask's plugin missing on that node?"));
     end(exit_code::start_timeout);
 }
 

@@ -60,8 +60,9 @@ namespace dtask::scheduler {
 /// Times in µs, sizes in bytes.
 struct Settings {
     std::string id, engine, address;
-    std::uint64_t expected = 0; ///< workers that the step should have
-    unsigned max_tries = 3;     ///< executions of a task whose executor or worker dies
+    std::uint64_t expected = 0;         ///< workers that the step should have
+    std::set<std::uint64_t> tasks = {}; ///< Slurm tasks that should have one
+    unsigned max_tries = 3;             ///< executions of a task whose executor or worker dies
     std::int64_t worker_silence_us = 60'000'000; ///< after which a worker counts as lost
 };
 

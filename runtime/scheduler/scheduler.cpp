@@ -75,6 +75,8 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     settings.id = launch::cluster_id(spec);
     settings.engine = model::name_of(spec.options.engine);
     settings.expected = plan->workers;
+    for (std::uint32_t rank = 0; rank < spec.ntasks; rank++)
+        if (model::role_of(*plan, rank).worker) settings.tasks.insert(rank);
 
     ev::Loop loop;
     Server server(loop, *token, settings, std::int64_t{spec.options.timeout_s} * 1000);

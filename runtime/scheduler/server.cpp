@@ -11,6 +11,7 @@ namespace dtask::scheduler {
 namespace {
 
 constexpr std::int64_t goodbye_ms = 1'000; // for peers to close after `bye`
+constexpr std::int64_t late_ms = 3'000;    // into the end, for tasks that never came
 constexpr std::int64_t tick_ms = 1'000;
 constexpr std::size_t most_unproven = 512; // connections that have not proved themselves yet
 
@@ -30,13 +31,15 @@ Server::Server(ev::Loop &loop, const proto::Token &token, Settings settings,
                                   " peers did not leave at the end");
                         while (!peers_.empty()) leave(peers_.begin()->first, "the step has ended");
                     }),
-      linger_deadline_(loop, [this] { loop_.stop(); }), tick_(loop, tick_ms, [this] {
+      linger_deadline_(loop, [this] { loop_.stop(); }), late_(loop, [this] { tell_missing(); }),
+      tick_(loop, tick_ms, [this] {
           on_tick(reactor());
           end_turn_soon();
       }) {
     core_.settings = std::move(settings);
     core_.started_us = clock_.now_us();
     attach_deadline_.set(attach_timeout_ms);
+    late_.set(attach_timeout_ms);
     start_timeout_us_ = attach_timeout_ms * 1000;
 }
 
@@ -315,6 +318,22 @@ void Server::on_unfit_peer(ConnectionId id, proto::Unfit unfit) {
     on_unfit(reactor(), std::move(unfit));
 }
 
+// Nothing else would tell why the step waits, or why it is smaller than it should be.
+void Server::tell_missing() {
+    std::string tasks;
+    for (auto task : core_.settings.tasks)
+        if (!core_.seen.contains(task))
+            tasks.append(tasks.empty() ? "" : ",").append(std::to_string(task));
+    if (tasks.empty()) return;
+    log::warning((exit_code_
+                      ? "the step waits until its start-up time is over (--dtask-timeout) for "
+                        "these tasks, which have not come: "
+                      : "these tasks have not come in " +
+                            std::to_string(start_timeout_us_ / 1'000'000) +
+                            " s (--dtask-timeout), the step goes on without their workers: ") +
+                 tasks + "; where dtask's plugin is missing on a node, its tasks never come");
+}
+
 // Said once for all workers: mostly it is so on every node.
 void Server::tell_without_group(const proto::Register &about) {
     if (std::exchange(told_without_group_, true)) return;
@@ -340,6 +359,7 @@ void Server::end(int code, const std::string &why) {
                        ? 0
                        : core_.started_us + start_timeout_us_ - clock_.now_us();
     linger_deadline_.set(std::max(goodbye_ms, left_us / 1000));
+    late_.set(late_ms);
     end_turn_soon();
 }
 

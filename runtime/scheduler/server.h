@@ -99,6 +99,7 @@ private:
     Result<void> on_client_frame(Peer &peer, proto::Frame frame);
     Result<void> on_worker_frame(ConnectionId id, Peer &peer, proto::Frame frame);
     Result<void> on_control_frame(ConnectionId id, Peer &peer, const proto::Frame &frame);
+    void tell_missing();
     void tell_without_group(const proto::Register &about);
     void on_unfit_peer(ConnectionId id, proto::Unfit unfit);
     void leave(ConnectionId id, const std::string &why);
@@ -130,7 +131,7 @@ private:
     std::function<void(const proto::Died &)> on_died_;
     bool dismissed_ = false; ///< the workers
     std::int64_t start_timeout_us_ = 0;
-    ev::Timer attach_deadline_, end_deadline_, linger_deadline_;
+    ev::Timer attach_deadline_, end_deadline_, linger_deadline_, late_;
     ev::Ticker tick_;
 };
 

@@ -12,6 +12,7 @@
 #include "lib/model/slots.h"
 #include "runtime/dask/worker.h"
 #include "runtime/launch/handover.h"
+#include "runtime/launch/limits.h"
 #include "runtime/launch/place.h"
 #include "runtime/worker/worker.h"
 
@@ -72,29 +73,6 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     return settings;
 }
 
-int cgroup_version(const std::string &root) {
-    auto layout = cgroup::system_layout(root);
-    if (!layout) return 0;
-    auto driver = cgroup::make_driver(std::move(*layout));
-    return driver ? (*driver)->version() : 0;
-}
-
-// Which of the limits that this worker should have no cgroup holds.
-std::string without_group(const model::LaunchSpec &spec,
-                          const std::optional<cgroup::WorkerGroup> &group) {
-    std::string limits;
-    if (spec.worker_memory > 0 && !(group && group->has_memory())) limits = "memory";
-    if (limits == "memory" && spec.job != 0 && cgroup_version(spec.cgroup_root) == 2) {
-        // One that shares its task with scheduler or client is watched anyway.
-        auto plan = model::plan(spec.options.slots, spec.ntasks, spec.cpus_per_task);
-        auto role = plan ? model::role_of(*plan, spec.rank) : model::Role{};
-        if (role.scheduler || role.client) limits.clear();
-    }
-    if (spec.worker_cpu_quota_us > 0 && !(group && group->has_cpu()))
-        limits += limits.empty() ? "cpus" : ",cpus";
-    return limits;
-}
-
 Result<int> work(Env env) {
     auto spec = launch::take_handover(env);
     if (!spec) return fail_from(std::move(spec));
@@ -106,12 +84,14 @@ Result<int> work(Env env) {
     auto settings = settings_for(*spec, std::move(env));
     if (!settings) return fail_from(std::move(settings));
 
-    auto group = cgroup::WorkerGroup::find({spec->job, spec->step, spec->rank}, spec->cgroup_root);
+    auto group = launch::worker_group(*spec);
     if (!group) {
         log::warning("the worker's cgroup cannot be used: " + group.error().text());
         group = std::nullopt;
     }
-    settings->about.without_group = without_group(*spec, *group);
+    auto plan = model::plan(spec->options.slots, spec->ntasks, spec->cpus_per_task);
+    auto role = plan ? model::role_of(*plan, spec->rank) : model::Role{};
+    settings->about.without_group = launch::without_group(*spec, role, *group);
     Memory memory(std::move(*group), spec->worker_memory);
     settings->about.memory_limit = memory.limit();
 

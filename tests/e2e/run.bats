@@ -105,3 +105,15 @@ none_left() { [[ -z $(processes_with TEST_WORK "$work") && -z $(left_files) ]]; 
     wait "$run"
     run -2 dtask status
 }
+
+@test "--memory: the workers watch it themselves, said once" {
+    cluster -n 3 --memory 100M -- python3 "$clients/watched.py" 100
+    expect_code 0
+    expect_line "$out" '^forked \[0, 0, 0, 0, 0\]$'
+    expect_line "$out" '^alone MemoryLimitExceeded alone-\S+: passed the memory limit of 100\.0 MiB '
+    expect_line "$out" '^child MemoryLimitExceeded '
+    expect_line "$out" "^daemon b''\$"
+    expect_line "$out" '^right 300$'
+    expect_line "$err" 'no cgroup holds the workers. limits on \S+: each worker watches the memory' 1
+    expect_line "$err" 'CPUs' 0
+}

@@ -430,6 +430,11 @@ def test_connecting(monkeypatch, tmp_path):
 def test_not_connecting(monkeypatch, tmp_path):
     with pytest.raises(dtask.ConnectError, match="no cluster is known here.*dtask run"):
         Client()
+    with monkeypatch.context() as task:
+        task.setenv("SLURM_DTASK_TOKEN", "11" * 32)
+        task.setenv("SLURMD_NODENAME", "n7")
+        with pytest.raises(dtask.ConnectError, match="plugin is missing on node n7"):
+            Client()
     with pytest.raises(dtask.ConnectError, match="nosuch.json: No such file"):
         Client(scheduler_file=tmp_path / "nosuch.json", timeout=0.1)
     for text, words in (

@@ -8,6 +8,7 @@
 # start_step ARGS...      the same in the background; end it with `end_step SECONDS`
 # batch SECONDS SCRIPT... sbatch SCRIPT..., waits for the job's end: $out, $err, $code, $job
 # nothing_left SECONDS    no process, cgroup, file or shared memory of $job remains
+# node_with NODE COMMANDS what the steps of a node see of files, changed
 #
 # What a file may set before it loads this: needs_plugin= (empty), if its tests need none; and
 # sandbox_shape=(--hosts --nodes 2 ...), to have a sandbox of that shape for itself while it runs.
@@ -130,6 +131,29 @@ end_step() {
     wait "$step_pid" || code=$?
     step_pid=''
 }
+
+# ---- the nodes of a sandbox that this file has for itself ---------------------------------------
+
+# node_with NODE COMMANDS: its slurmd starts again in a mount namespace of its own, in which the
+# shell has run COMMANDS; so do the steps on that node, until it is called once more.
+node_with() {
+    local pid
+    pid=$(<"$DTASK_SANDBOX/run/slurmd-$1.pid")
+    kill "$pid"
+    wait_for "the end of slurmd on $1" 20 process_ended "$pid"
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SLURM_CONF="$SLURM_CONF" \
+        unshare --mount --propagation private \
+        sh -euc "$2; exec slurmd -N $1 -f '$SLURM_CONF'" </dev/null 3>&-
+    wait_for "another slurmd on $1" 20 another_slurmd "$1" "$pid"
+    wait_for "node $1 to take a step" 30 timeout 5 srun -Q -w "$1" -N1 -n1 true
+}
+process_ended() { ! kill -0 "$1" 2>/dev/null; }
+another_slurmd() {
+    local pid
+    pid=$(cat "$DTASK_SANDBOX/run/slurmd-$1.pid" 2>/dev/null) && [[ $pid != "$2" ]] && kill -0 "$pid"
+}
+# The nodes' names, in their order.
+nodes_of_sandbox() { sinfo -h -N -o %N | sort -u; }
 
 # ---- the processes of a step ------------------------------------------------------------------
 

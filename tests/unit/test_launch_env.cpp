@@ -25,6 +25,7 @@
 #include "runtime/launch/environment.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/interpreter.h"
+#include "runtime/launch/limits.h"
 #include "runtime/launch/place.h"
 #include "runtime/launch/scratch.h"
 #include "tests/unit/fixtures.h"
@@ -574,6 +575,35 @@ START_TEST(test_directories) {
 }
 END_TEST
 
+// Limits
+
+// What a value asks for and nobody holds is refused; what is automatic is only told.
+START_TEST(test_limits_that_nobody_holds) {
+    test::Scratch nothing;
+    auto s = spec();
+    s.cgroup_root = nothing.path();
+    model::Role worker{.worker = true, .worker_cpus = 4};
+    ck_text_eq(without_group(s, worker, {}), "");
+    s.worker_memory = 64 << 20;
+    ck_text_eq(without_group(s, worker, {}), "memory");
+    s.worker_cpu_quota_us = 400'000;
+    ck_text_eq(without_group(s, worker, {}), "memory,cpus");
+    must(check_limits(s, worker));
+
+    must(model::parse(s.options, "dtask-cpus", "quota"));
+    ck_text_eq(error_of(check_limits(s, worker)),
+               "--dtask-cpus=quota: cannot be enforced on this node; accepted: auto or none");
+    must(model::parse(s.options, "dtask-memory", "64M"));
+    ck_text_eq(error_of(check_limits(s, worker)),
+               "--dtask-memory=64M: cannot be enforced on this node; accepted: auto or none");
+    s.job = 0; // without Slurm the watch is what there is
+    must(check_limits(s, worker));
+    s.job = 12;
+    s.worker_memory = s.worker_cpu_quota_us = 0; // the step has no such limit
+    must(check_limits(s, worker));
+}
+END_TEST
+
 // Descendants
 
 // Everything below is gone when it returns, orphans and those that ignore
@@ -627,6 +657,7 @@ Suite *suite() {
                       test_scratch_base,
                       test_scratch,
                       test_directories,
+                      test_limits_that_nobody_holds,
                       test_scratch_is_swept,
                       test_descendants_are_killed})
         tcase_add_test(c, test);

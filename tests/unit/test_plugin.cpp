@@ -430,18 +430,8 @@ START_TEST(test_remote_failed_limits) {
     cluster_step(1);
     ck_contains(error_of(r.on_task_forked(slurm().handle())),
                 "--dtask: task 1 on n1: cannot limit the worker: memory: no such cgroup");
-    must(r.on_task_init(slurm().handle())); // auto: the launcher watches instead
+    must(r.on_task_init(slurm().handle())); // the launcher watches instead, or says no
     r.on_exit();
-
-    model::Options options;
-    must(model::parse(options, "dtask-memory", "64M"));
-    cluster_step(1, options);
-    ck_contains(error_of(r.on_task_init(slurm().handle())),
-                "--dtask-memory=64M: cannot be enforced on this node; accepted: auto or none");
-    options = {};
-    must(model::parse(options, "dtask-cpus", "quota"));
-    cluster_step(1, options);
-    ck_contains(error_of(r.on_task_init(slurm().handle())), "--dtask-cpus=quota: cannot be enf");
 }
 END_TEST
 

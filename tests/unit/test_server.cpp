@@ -48,6 +48,7 @@ struct Cluster {
         settings.id = "7.0";
         settings.engine = "native";
         settings.expected = expected;
+        for (std::uint64_t task = 0; task < expected; task++) settings.tasks.insert(task);
         server.emplace(loop, token, settings, attach_ms);
         port = must(server->listen("127.0.0.1", {0}));
         server->set_address(address());
@@ -508,6 +509,36 @@ START_TEST(test_a_late_worker) {
 }
 END_TEST
 
+// Where no cgroup holds the limits, and which tasks never came, is told once for all.
+START_TEST(test_what_is_told_once) {
+    Cluster c(4, 400);
+    auto &launcher = c.launcher();
+    for (std::uint64_t task : {0, 2}) {
+        auto &worker = c.connect(Role::worker);
+        c.script.when(
+            "a worker", [&worker] { return worker.open; },
+            [&worker, task] {
+                Register about{"n" + std::to_string(task), "n1", "a", task, 1, 1, 1, 7};
+                about.without_group = task == 0 ? "memory,cpus" : "memory";
+                worker.send(encode(about));
+            });
+    }
+    c.script.when(
+        "the line on tasks that are missing",
+        [&] { return c.log_text().find("have not come") != std::string::npos; },
+        [&] { launcher.send(encode_shutdown(0)); });
+    c.play();
+    auto text = c.log_text();
+    ck_contains(text,
+                "no cgroup holds the workers' limits on n1: each worker watches the memory of "
+                "its executors itself, and nothing keeps them to their CPUs");
+    ck_assert_uint_eq(text.find("no cgroup"), text.rfind("no cgroup"));
+    ck_contains(text,
+                "these tasks have not come in 0 s (--dtask-timeout), the step goes on without "
+                "their workers: 1,3; where dtask's plugin is missing");
+}
+END_TEST
+
 START_TEST(test_ports_that_are_taken) {
     Cluster one;
     scheduler::Settings settings;
@@ -529,7 +560,7 @@ Suite *suite() {
                       test_unfit_tasks_are_told_and_closed, test_the_clients_launcher_is_lost,
                       test_deaths_are_handed_on, test_workers_are_dismissed,
                       test_good_bye_has_the_code, test_nobody_attaches, test_peers_that_stay,
-                      test_a_late_worker, test_ports_that_are_taken})
+                      test_a_late_worker, test_what_is_told_once, test_ports_that_are_taken})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
