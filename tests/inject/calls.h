@@ -27,11 +27,12 @@ bool is_transfer(long number); ///< of bytes, their number in the third argument
 bool is_removal(long number);
 bool is_exit(long number);
 
-/// The sanitizers end a process that gets no memory.
+/// Sanitizers end a process that gets no memory, and ask the kernel by a pipe
+/// whether an address can be read.
 #if defined __SANITIZE_ADDRESS__
-constexpr bool leave_memory = true;
+constexpr bool sanitized = true;
 #else
-constexpr bool leave_memory = false;
+constexpr bool sanitized = false;
 #endif
 
 } // namespace dtask::inject

@@ -83,14 +83,13 @@ private:
         failing_ = 0;
         if (call_.number == SYS_prctl && call_.args[0] == mark) return on_mark();
         if (hook_.empty() || call_.number == SYS_rt_sigreturn || is_exit(call_.number)) return;
-        bool left_alone = is_of_memory(call_.number) && leave_memory;
+        if (sanitized && is_sanitizers()) return;
         // Up to the fault it does what it did in the sound run.
         auto kind =
             outcome_.calls + 1 < fault_.nth ? Kind::harmless : kind_of(call_.number, call_.args);
         if (kind != Kind::harmless || outcome_.calls + 1 == fault_.nth || is_played(call_.number))
             call_.path = path_of(call_);
         judge(kind);
-        if (left_alone) return;
         if (kind == Kind::changes) outcome_.changes.insert(outcome_.calls + 1);
         if (is_transfer(call_.number) && call_.args[2] > 1)
             outcome_.transfers.insert(outcome_.calls + 1);
@@ -153,6 +152,11 @@ private:
             failing_ = fault_.error;
         }
         set(registers);
+    }
+
+    bool is_sanitizers() const {
+        return is_of_memory(call_.number) || call_.number == SYS_pipe2 ||
+               path_of(call_).starts_with("pipe:");
     }
 
     void judge(Kind kind) {
