@@ -9,6 +9,7 @@ it imports next to nothing.
 
 import os
 import sys
+from errno import EDQUOT, ENOSPC
 from _weakref import getweakrefcount
 from pickle import dumps, loads as _loads
 from struct import Struct, error as StructError
@@ -19,6 +20,7 @@ ALIGN = 64  # bytes: where parts may begin
 _NUMBER = Struct("<Q")
 _PIECE = 8 << 20  # bytes of an array that are written, and given back, at a time
 _IOV = 512  # parts of one writev; IOV_MAX is 1024
+_FULL = (ENOSPC, EDQUOT)
 _MOST_OPEN = 768  # descriptors from which values are read, not mapped
 
 
@@ -72,11 +74,18 @@ def pack(value):
 
 
 def write(directory, task, parts, box=()):
-    """Write a value's parts to the file `directory`/`task`, whole or not at all; returns its size.
+    """As `store`, to one directory; returns the value's size."""
+    return store([directory], task, parts, box)[0]
 
-    box  a list with the value, where the caller has no other reference to it and will not use it
-         again: the memory of a large array is then given back while it is written, so that it is
-         never there twice
+
+def store(places, task, parts, box=(), function=None):
+    """Write a value's parts to the file `task`, whole or not at all, in the first of the directories
+    `places` that has room; returns its size and the directory.
+
+    box       a list with the value, where the caller has no other reference to it and will not use
+              it again: the memory of a large array is then given back while it is written, so that
+              it is never there twice
+    function  what has returned it, for the error
 
     Raises OSError, with words of its own.
     """
@@ -90,44 +99,112 @@ def write(directory, task, parts, box=()):
                 views.append(memoryview(bytes(-at % ALIGN)))
             at += -at % ALIGN + size
             views.append(memoryview(part))
-    path = f"{directory}/{task}"
-    partial = f"{path}.{os.getpid()}"
+    file = _Partial(places, task, at)
     try:
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            file.begin()
             address = _last_use_of(box, parts)
             last = views.pop() if address else b""
-            _write_all(fd, views)
+            file.write(views)
             while last:  # to the next multiple of _PIECE: huge pages only go back as a whole
                 piece = last[: _PIECE - address % _PIECE]
-                _write_all(fd, [piece])
+                file.write([piece])
                 _give_back(address, len(piece))
                 address += len(piece)
                 last = last[len(piece) :]
-            os.rename(partial, path)
+            return at, file.finish()
         except BaseException:
-            os.unlink(partial)
+            file.discard()
             raise
-        finally:
-            os.close(fd)
     except OSError as error:
+        name = getattr(function, "__qualname__", None)
         raise OSError(
             error.errno,
-            f"the value of {at} bytes could not be written to the worker's store: {error.strerror}",
-            directory,
+            f"the value{f' of {name}()' if name else ''} of {at} bytes could not be written to the "
+            f"worker's store: {error.strerror}",
+            *([] if file.full else [file.place]),
         ) from None
-    return at
 
 
-def _write_all(fd, views):
-    first = 0
-    while first < len(views):
-        sent = os.writev(fd, views[first : first + _IOV])
-        while first < len(views) and sent >= len(views[first]):
-            sent -= len(views[first])
-            first += 1
-        if sent:
-            views[first] = views[first][sent:]
+class _Partial:
+    """A file that is being written, under a name of its own. Where its file system is full, what is
+    there of it moves to the next place, and the rest follows."""
+
+    def __init__(self, places, task, size):
+        self.places, self.task, self.size = list(places), task, size
+        self.place = self.path = ""
+        self.fd = -1
+        self.written = 0
+        self.full = []  # places that had no room, and how much they had
+
+    def begin(self):
+        """Open it where there is room, or in the last place."""
+        while len(self.places) > 1 and not _has_room(self.places[0], self.size):
+            self.full.append(_room(self.places.pop(0)))
+        self._open(self.places.pop(0))
+
+    def _open(self, place):
+        self.place, self.path = place, f"{place}/{self.task}.{os.getpid()}"
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def write(self, views):
+        """Write all of them; what is in the list changes."""
+        first = 0
+        while first < len(views):
+            try:
+                sent = os.writev(self.fd, views[first : first + _IOV])
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                self._move(error)
+                continue
+            self.written += sent
+            while first < len(views) and sent >= len(views[first]):
+                sent -= len(views[first])
+                first += 1
+            if sent:
+                views[first] = views[first][sent:]
+
+    def _move(self, error):
+        self.full.append(_room(self.place))
+        if not self.places:
+            raise OSError(error.errno, f"{error.strerror}: {', '.join(self.full)}")
+        before, path, self.fd = self.fd, self.path, -1
+        try:
+            self._open(self.places.pop(0))
+            at = 0
+            while at < self.written:
+                at += os.sendfile(self.fd, before, at, self.written - at)
+        except OSError as further:
+            if further.errno in _FULL:
+                self.full.append(_room(self.place))
+            raise OSError(further.errno, f"{further.strerror}: {', '.join(self.full)}") from None
+        finally:
+            os.close(before)
+            os.unlink(path)
+
+    def finish(self):
+        """It is whole: give it its name; returns the directory."""
+        os.rename(self.path, f"{self.place}/{self.task}")
+        os.close(self.fd)
+        return self.place
+
+    def discard(self):
+        """Leave nothing of it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            os.unlink(self.path)
+
+
+def _has_room(place, size):
+    about = os.statvfs(place)
+    return not about.f_blocks or size <= about.f_bavail * about.f_frsize
+
+
+def _room(place):
+    about = os.statvfs(place)
+    free, whole = (blocks * about.f_frsize / 2**20 for blocks in (about.f_bavail, about.f_blocks))
+    return f"{place} has {free:.1f} of {whole:.1f} MiB free"
 
 
 def _last_use_of(box, parts):

@@ -15,7 +15,7 @@ from struct import Struct
 from time import monotonic_ns
 
 from . import _nesting
-from ._store import Missing, pack, pickled, write
+from ._store import Missing, pack, pickled, store as keep
 
 CHANNEL = 3
 FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT, STORED, MISSING = range(1, 11)
@@ -140,6 +140,8 @@ def serve(channel):
     functions = {}  # number -> pickle (bytes) or, once it was called, the callable
     inputs = []  # values, pickled, of the call that follows them
     store = os.environ.get("DTASK_STORE")
+    spill = os.environ.get("DTASK_SPILL")  # a directory on disk, where the store is in memory
+    places = [store, spill] if spill else [store]
     forked = []  # not empty in a process that a function has forked
     current = _nesting.call
 
@@ -186,7 +188,8 @@ def serve(channel):
                     if answer.__class__ is list:
                         args = kwargs = None
                         value = [value]
-                        answer = b"%d" % write(store, task, answer, value)
+                        size, place = keep(places, task, answer, value, function)
+                        answer = b"%d spilled" % size if place == spill else b"%d" % size
                         kind = STORED
                 else:
                     answer = pickled(value)

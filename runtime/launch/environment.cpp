@@ -25,6 +25,7 @@ Env client_environment(const Env &task, const model::LaunchSpec &spec, const Clu
                        const std::string &python_dir) {
     Env env = task;
     env.unset(store_variable); // of a worker that started this step
+    env.unset("DTASK_SPILL");
     env.unset("DTASK_WORKER");
     env.set("DTASK_ADDRESS", facts.address);
     env.set("DTASK_TOKEN", spec.token);

@@ -57,13 +57,12 @@ Result<void> Fetcher::begin(Transfer &transfer) {
     auto size = transfer.what.size;
     bool fits = store_.has_room(size) && (!callbacks_.take_memory || callbacks_.take_memory(size));
     transfer.on_disk = store_.can_spill() && !fits;
-    auto path = (transfer.on_disk ? store_.spilled_path_of(transfer.what.data)
-                                  : store_.path_of(transfer.what.data)) +
-                ".fetch";
-    auto file = open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
-    if (!file) return fail_from(std::move(file));
-    transfer.path = path;
-    transfer.file = std::move(*file);
+    auto room = take_room(transfer);
+    if (!room && store_.can_spill() && !transfer.on_disk) {
+        transfer.on_disk = true; // others have taken what was free of memory
+        room = take_room(transfer);
+    }
+    if (!room) return room;
     auto connecting = ev::begin_connect(transfer.what.from);
     if (!connecting) return fail_from(std::move(connecting));
     auto data = transfer.what.data;
@@ -81,6 +80,24 @@ Result<void> Fetcher::begin(Transfer &transfer) {
              [this, data](bool, const std::string &why) {
                  fail_with(data, why.empty() ? "closed by the peer" : why);
              }});
+    return {};
+}
+
+// A file of the whole size: where there is no room for it, none of it is sent.
+Result<void> Fetcher::take_room(Transfer &transfer) {
+    auto path = (transfer.on_disk ? store_.spilled_path_of(transfer.what.data)
+                                  : store_.path_of(transfer.what.data)) +
+                ".fetch";
+    auto file = open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+    if (!file) return fail_from(std::move(file));
+    auto size = static_cast<off_t>(transfer.what.size);
+    if (size > 0 && ::fallocate(file->get(), 0, 0, size) < 0 && errno != EOPNOTSUPP) {
+        auto error = fail_errno(path);
+        ::unlink(path.c_str());
+        return error;
+    }
+    transfer.path = path;
+    transfer.file = std::move(*file);
     return {};
 }
 

@@ -61,6 +61,7 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     // An executor sees a store only where the worker could open it.
     settings.store.directory = env.get_or(launch::store_variable, "");
     env.unset(launch::store_variable);
+    env.unset("DTASK_SPILL"); // of a step around this one
     settings.store.in_memory = Store::is_memory(settings.store.directory);
     // Moving values from memory to memory would make no room.
     auto scratch = env.get_or("DTASK_SCRATCH", "");

@@ -59,11 +59,7 @@ std::string Store::spilled_path_of(std::uint64_t data) const {
 
 Result<void> Store::add(std::uint64_t data, std::uint64_t size, Origin origin) {
     if (!keeps()) return fail("this worker keeps no values");
-    struct stat about {};
-    auto path = path_of(data);
-    if (::lstat(path.c_str(), &about) < 0) return fail_errno(path);
-    if (!S_ISREG(about.st_mode) || static_cast<std::uint64_t>(about.st_size) != size)
-        return fail(path + ": no file of " + std::to_string(size) + " bytes");
+    if (auto there = check(path_of(data), size); !there) return there;
     forget(data); // made once more: the new file has taken the place of the old one
     Value value{size, ++last_stamp_, origin, place_.in_memory};
     bytes_ += size;
@@ -76,8 +72,22 @@ Result<void> Store::add(std::uint64_t data, std::uint64_t size, Origin origin) {
     return {};
 }
 
+Result<void> Store::check(const std::string &path, std::uint64_t size) {
+    struct stat about {};
+    if (::lstat(path.c_str(), &about) < 0) return fail_errno(path);
+    if (!S_ISREG(about.st_mode) || static_cast<std::uint64_t>(about.st_size) != size)
+        return fail(path + ": no file of " + std::to_string(size) + " bytes");
+    return {};
+}
+
 Result<void> Store::add_spilled(std::uint64_t data, std::uint64_t size) {
+    if (!can_spill()) return fail("this worker moves no values to disk");
+    if (auto there = check(spilled_path_of(data), size); !there) return there;
     if (auto linked = link_spilled(data); !linked) return linked;
+    if (auto before = values_.find(data); before != values_.end()) {
+        before->second.spilled = false; // made once more: the new file has taken its place
+        forget(data);
+    }
     Value value{size, ++last_stamp_, Origin::fetched};
     value.spilled = true;
     bytes_ += size;
@@ -113,6 +123,9 @@ void Store::clear_up(std::uint64_t task, pid_t executor) {
     if (!keeps()) return;
     ::unlink((path_of(task) + '.' + std::to_string(executor)).c_str());
     if (!has(task)) ::unlink(path_of(task).c_str()); // named, but never told
+    if (!can_spill()) return;
+    ::unlink((spilled_path_of(task) + '.' + std::to_string(executor)).c_str());
+    if (!has(task)) ::unlink(spilled_path_of(task).c_str());
 }
 
 bool Store::holds(const Ref &ref) const {

@@ -86,6 +86,7 @@ private:
         std::list<std::uint64_t>::iterator use = {}; ///< in order_, of one in memory
     };
 
+    static Result<void> check(const std::string &path, std::uint64_t size);
     Result<void> link_spilled(std::uint64_t data);
     void forget(std::uint64_t data);
     void leave_memory(Value &value);

@@ -67,9 +67,13 @@ void Values::add_held_input(Call &call, std::string_view path) {
 }
 
 Result<std::uint64_t> Values::keep(std::uint64_t task, std::string_view size) {
+    constexpr std::string_view mark = " spilled";
+    bool spilled = size.ends_with(mark);
+    if (spilled) size.remove_suffix(mark.size());
     auto bytes = parse_uint(size);
     if (!bytes) return fail("its size is no number");
-    auto added = store_.add(task, *bytes, Store::Origin::executor);
+    auto added = spilled ? store_.add_spilled(task, *bytes)
+                         : store_.add(task, *bytes, Store::Origin::executor);
     if (!added) {
         store_.clear_up(task, 0);
         return fail_from(std::move(added));

@@ -41,7 +41,8 @@ public:
     void add_held_input(Call &call, std::string_view path);
 
     // From executors
-    /// The size of what the executor says it has stored; an error where it is not there.
+    /// The size of what the executor says it has stored, as "123", or "123 spilled" where
+    /// memory had no room; an error where it is not there.
     Result<std::uint64_t> keep(std::uint64_t task, std::string_view size);
     /// Of a task that was cancelled.
     void drop(std::uint64_t task) { store_.free(task); }

@@ -27,6 +27,7 @@ Store open_store(Settings &settings) {
     if (!store || !store->keeps()) return {};
     settings.about.store = settings.store.directory;
     settings.executor.env.set("DTASK_STORE", settings.store.directory);
+    if (store->can_spill()) settings.executor.env.set("DTASK_SPILL", settings.store.spill);
     return std::move(*store);
 }
 

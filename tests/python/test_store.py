@@ -8,6 +8,7 @@ import resource
 import struct
 import subprocess
 import sys
+import types
 import weakref
 
 import functions
@@ -17,7 +18,7 @@ from store import packed
 
 from dtask import _store
 
-KIB = 1 << 10
+KIB, MIB = 1 << 10, 1 << 20
 
 
 def parts_of(data):
@@ -209,3 +210,74 @@ def test_more_inputs_than_descriptors(tmp_path):
             assert bytes(kept[-1][1].data) == b"\1" * 70 * KIB
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+class Disks:
+    """Directories that have so much room, of a system that is made to believe it."""
+
+    def __init__(self, monkeypatch, tmp_path, **room):
+        self.places = [str(tmp_path / name) for name in room]
+        self.left = dict(zip(self.places, room.values()))
+        self.said = dict(self.left)  # by statvfs
+        for place in self.places:
+            os.mkdir(place)
+        self._writev, self._sendfile = os.writev, os.sendfile
+        monkeypatch.setattr(os, "writev", self.writev)
+        monkeypatch.setattr(os, "sendfile", self.sendfile)
+        monkeypatch.setattr(os, "statvfs", self.statvfs)
+
+    def _take(self, fd, size):
+        place = os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
+        size = min(size, self.left[place])
+        if not size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.left[place] -= size
+        return size
+
+    def writev(self, fd, views):
+        size = self._take(fd, sum(map(len, views)))
+        data = b"".join(views)[:size]
+        return self._writev(fd, [data])
+
+    def sendfile(self, out, source, offset, count):
+        return self._sendfile(out, source, offset, self._take(out, count))
+
+    def statvfs(self, place):
+        blocks = self.said[place] // 4096
+        return types.SimpleNamespace(f_bavail=blocks, f_blocks=4 * MIB // 4096, f_frsize=4096)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_does_not_fit_goes_to_the_next_place(monkeypatch, tmp_path, known):
+    disks = Disks(monkeypatch, tmp_path, memory=MIB, disk=100 * MIB)
+    if not known:  # somebody else takes it while we write
+        disks.said[disks.places[0]] = 100 * MIB
+    value = functions.make_blocks(500 * KIB, 700 * KIB)
+    size, place = _store.store(disks.places, 7, _store.pack(value))
+    assert place == disks.places[1]
+    assert os.listdir(disks.places[0]) == [] and os.listdir(place) == ["7"]
+    assert os.path.getsize(f"{place}/7") == size
+    loaded = _store.load(f"{place}/7")
+    assert [bytes(block.data) for block in loaded] == [block.data for block in value]
+    small = functions.make_blocks(100 * KIB)
+    disks.left[disks.places[0]] = MIB
+    assert _store.store(disks.places, 8, _store.pack(small))[1] == disks.places[0]
+
+
+def test_no_room_anywhere(monkeypatch, tmp_path):
+    disks = Disks(monkeypatch, tmp_path, memory=MIB, disk=2 * MIB)
+    for known in (True, False):
+        disks.said[disks.places[0]] = MIB if known else 100 * MIB
+        with pytest.raises(OSError) as raised:
+            _store.store(disks.places, 7, [b"p", bytes(3 * MIB)], (), functions.make_blocks)
+        assert raised.value.errno == errno.ENOSPC
+        text = str(raised.value)
+        assert "the value of make_blocks() of 3145856 bytes could not be written" in text
+        assert "No space left on device" in text
+        for place in disks.places:
+            assert f"{place} has " in text and " of 4.0 MiB free" in text
+        assert os.listdir(disks.places[0]) == os.listdir(disks.places[1]) == []
+        disks.left = dict(zip(disks.places, (MIB, 2 * MIB)))
+    with pytest.raises(OSError, match="could not be written to the worker's store: No such file"):
+        os.rmdir(disks.places[1])
+        _store.store(disks.places, 7, [b"p", bytes(3 * MIB)])

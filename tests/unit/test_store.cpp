@@ -139,6 +139,38 @@ START_TEST(test_clears_up_after_executors) {
     ck_assert((k.memory.names() == Names{"1", "1.50", "2.51", "3"}));
     k.store.clear_up(1, 50); // it was told
     ck_assert((k.memory.names() == Names{"1", "2.51", "3"}));
+    for (auto name : {"4.50", "4", "4.51"}) // memory had no room for it
+        must(replace_file(k.disk / "spill" + "/" + name, "x", 0600));
+    k.store.clear_up(4, 50);
+    ck_assert((k.spilled() == Names{"4.51"}));
+}
+END_TEST
+
+// What an executor has written to disk at once, since memory was full.
+START_TEST(test_written_to_disk_at_once) {
+    Kept k;
+    ck_contains(error_of(k.store.add_spilled(1, 4)), "/1: No such file");
+    must(replace_file(k.store.spilled_path_of(1), "four", 0600));
+    ck_contains(error_of(k.store.add_spilled(1, 3)), "/1: no file of 3 bytes");
+    ck_assert(!k.store.has(1) && k.memory.names().empty());
+    must(k.store.add_spilled(1, 4));
+    ck_text_eq(k.read(1), "four");
+    ck_assert_uint_eq(k.store.bytes(), 4);
+    ck_assert_uint_eq(k.store.bytes_in_memory(), 0);
+    must(replace_file(k.store.spilled_path_of(1), "again", 0600)); // made once more
+    must(k.store.add_spilled(1, 5));
+    ck_text_eq(k.read(1), "again");
+    ck_assert_uint_eq(k.store.bytes(), 5);
+    k.add(2, "in memory");
+    must(replace_file(k.store.spilled_path_of(2), "on disk", 0600));
+    must(k.store.add_spilled(2, 7));
+    ck_text_eq(k.read(2), "on disk");
+    ck_assert_uint_eq(k.store.bytes_in_memory(), 0);
+    k.store.free(1);
+    k.store.free(2);
+    ck_assert(k.spilled().empty() && k.memory.names().empty());
+    auto on_disk = must(Store::open({k.memory.path(), "", false, 0}));
+    ck_contains(error_of(on_disk.add_spilled(1, 4)), "moves no values to disk");
 }
 END_TEST
 
@@ -281,10 +313,11 @@ Suite *suite() {
     auto s = suite_create("store");
     auto c = tcase_create("store");
     tcase_set_timeout(c, 60);
-    for (auto test : {test_values_come_and_go, test_values_that_are_none, test_opens_empty,
-                      test_order_of_use, test_clears_up_after_executors, test_spills_the_least_used,
-                      test_freed_while_it_is_moved, test_no_room_on_disk, test_nowhere_to_spill_to,
-                      test_makes_room_for_others, test_load_call})
+    for (auto test :
+         {test_values_come_and_go, test_values_that_are_none, test_opens_empty, test_order_of_use,
+          test_clears_up_after_executors, test_written_to_disk_at_once, test_spills_the_least_used,
+          test_freed_while_it_is_moved, test_no_room_on_disk, test_nowhere_to_spill_to,
+          test_makes_room_for_others, test_load_call})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
