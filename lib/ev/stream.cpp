@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <event2/util.h>
@@ -147,6 +148,23 @@ std::string Stream::local_host() const {
         ::inet_ntop(AF_INET6, &reinterpret_cast<sockaddr_in6 *>(&own)->sin6_addr, text,
                     sizeof text);
     return text;
+}
+
+void Stream::keep_alive(int seconds) {
+    // Who never answers is given up by whoever looks at unheard_ms(), not by the kernel.
+    const std::pair<int, int> values[] = {
+        {TCP_KEEPIDLE, seconds}, {TCP_KEEPINTVL, seconds}, {TCP_KEEPCNT, 127}};
+    for (auto [name, value] : values)
+        (void)::setsockopt(fd_.get(), IPPROTO_TCP, name, &value, sizeof value);
+    int one = 1;
+    (void)::setsockopt(fd_.get(), SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+}
+
+std::int64_t Stream::unheard_ms() const {
+    tcp_info info{};
+    socklen_t length = sizeof info;
+    if (::getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return 0;
+    return info.tcpi_last_ack_recv;
 }
 
 void Stream::silence() {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <string>
@@ -60,6 +61,11 @@ public:
 
     /// Numeric host of this end of a TCP connection.
     std::string local_host() const;
+
+    /// Has an idle TCP peer's machine asked, so that it is heard each `seconds` while it lives.
+    void keep_alive(int seconds);
+    /// Milliseconds since the peer's machine acknowledged anything; 0 where it is no TCP peer.
+    std::int64_t unheard_ms() const;
 
     /// No callback comes any more, not even on_closed; what was not sent is dropped.
     void silence();

@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/proto/link.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "lib/base/net.h"
 
 namespace dtask::proto {
 
+namespace {
+
+constexpr std::int64_t look_ms = 1'000;
+constexpr std::int64_t longest_gap_us = 5'000'000; // between looks, unless we were stopped
+
+} // namespace
+
 Link::Link(ev::Loop &loop, Fd fd, std::variant<Initiator, Acceptor> proof, Role role,
            Callbacks callbacks, std::int64_t deadline_ms)
-    : callbacks_(std::move(callbacks)), role_(role), proof_(std::move(proof)),
+    : loop_(loop), callbacks_(std::move(callbacks)), role_(role), proof_(std::move(proof)),
       deadline_(loop, [this] { end("no proof within 10 s"); }),
       stream_(loop, std::move(fd),
               {.on_data = [this] { on_data(); },
@@ -38,8 +48,23 @@ void Link::send(Frame frame) {
     if (!frame.payload.empty()) stream_.write(std::move(frame.payload));
 }
 
+void Link::watch(std::int64_t limit_ms) {
+    stream_.keep_alive(static_cast<int>(std::max<std::int64_t>(limit_ms / 4'000, 1)));
+    looked_us_ = awake_us_ = clock_.now_us();
+    watch_.emplace(loop_, look_ms, [this, limit_ms] { look(limit_ms); });
+}
+
+void Link::look(std::int64_t limit_ms) {
+    auto now = clock_.now_us();
+    // We were stopped ourselves, as a suspended job is: the peer is to be heard from now on.
+    if (now - std::exchange(looked_us_, now) > longest_gap_us) awake_us_ = now;
+    if (std::min(stream_.unheard_ms(), (now - awake_us_) / 1'000) > limit_ms)
+        end("nothing was heard of it for " + std::to_string(limit_ms / 1'000) + " s");
+}
+
 void Link::close() {
     state_ = State::closed;
+    watch_.reset();
     deadline_.cancel();
     stream_.silence();
 }

@@ -12,9 +12,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
+#include "lib/base/clock.h"
 #include "lib/ev/loop.h"
 #include "lib/ev/stream.h"
 #include "lib/proto/auth.h"
@@ -49,6 +51,9 @@ public:
     std::size_t pending() const { return stream_.pending(); }
     bool open() const { return state_ == State::open; }
     std::string local_host() const { return stream_.local_host(); }
+    /// From now on closes a peer whose machine answers nothing for `limit_ms`: one that was
+    /// switched off, or whose network was cut. What a process does plays no part in it.
+    void watch(std::int64_t limit_ms);
     /// Nothing is called back any more.
     void close();
 
@@ -62,8 +67,10 @@ private:
     Result<bool> step_acceptor(Acceptor &acceptor);
     Result<bool> step_frame();
     void become_open(Role role);
+    void look(std::int64_t limit_ms);
     void end(const std::string &why);
 
+    ev::Loop &loop_;
     Callbacks callbacks_;
     State state_ = State::proving;
     bool answered_ = false; // an acceptor has sent its half
@@ -71,6 +78,9 @@ private:
     std::variant<Initiator, Acceptor> proof_;
     ev::Timer deadline_;
     ev::Stream stream_;
+    SteadyClock clock_;
+    std::int64_t looked_us_ = 0, awake_us_ = 0; ///< of watch(): last look; no gap since then
+    std::optional<ev::Ticker> watch_;
 };
 
 } // namespace dtask::proto

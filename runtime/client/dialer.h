@@ -39,6 +39,8 @@ public:
     /// The candidate that is tried, or was found.
     const std::string &address() const { return candidates_[current_]; }
     void send(proto::Frame frame);
+    /// While connected: a scheduler whose machine answers nothing for `limit_ms` is lost.
+    void watch(std::int64_t limit_ms) { link_->watch(limit_ms); }
     /// Numeric host of this end; only while connected.
     std::string local_host() const { return link_->local_host(); }
 

@@ -24,10 +24,12 @@ constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart in a
 
 Worker::Worker(ev::Loop &loop, const proto::Token &token, const model::LaunchSpec &spec,
                proto::Register about, std::vector<std::string> candidates, std::string door_host,
-               std::int64_t dial_timeout_ms, Env env, worker::Memory memory)
+               std::int64_t dial_timeout_ms, std::int64_t silence_ms, Env env,
+               worker::Memory memory)
     : loop_(loop), token_(token), spec_(spec), about_(std::move(about)),
       candidates_(std::move(candidates)), door_host_(std::move(door_host)),
-      dial_timeout_ms_(dial_timeout_ms), env_(std::move(env)), memory_(std::move(memory)),
+      dial_timeout_ms_(dial_timeout_ms), silence_ms_(silence_ms), env_(std::move(env)),
+      memory_(std::move(memory)),
       child_(loop, SIGCHLD,
              [this] {
                  int status;
@@ -57,7 +59,11 @@ Result<int> Worker::run() {
     dialer_ = std::make_unique<client::Dialer>(
         loop_, token_, proto::Role::worker, candidates_, dial_timeout_ms_,
         client::Dialer::Callbacks{
-            .on_connected = [this] { dialer_->send(proto::encode_here(about_.task)); },
+            .on_connected =
+                [this] {
+                    dialer_->watch(silence_ms_);
+                    dialer_->send(proto::encode_here(about_.task));
+                },
             .on_frame = [this](proto::Frame frame) { on_frame(frame); },
             .on_lost =
                 [this](const std::string &why) {

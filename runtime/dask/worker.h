@@ -41,7 +41,7 @@ class Worker {
 public:
     Worker(ev::Loop &loop, const proto::Token &token, const model::LaunchSpec &spec,
            proto::Register about, std::vector<std::string> candidates, std::string door_host,
-           std::int64_t dial_timeout_ms, Env env, worker::Memory memory);
+           std::int64_t dial_timeout_ms, std::int64_t silence_ms, Env env, worker::Memory memory);
     ~Worker();
 
     /// Until the step ends; the exit code, or why it could not begin.
@@ -66,7 +66,7 @@ private:
     proto::Register about_;
     std::vector<std::string> candidates_;
     std::string door_host_;
-    std::int64_t dial_timeout_ms_;
+    std::int64_t dial_timeout_ms_, silence_ms_;
     Env env_;
     worker::Memory memory_;
     std::string scheduler_address_;

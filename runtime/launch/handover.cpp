@@ -4,9 +4,17 @@
 #include <filesystem>
 
 #include "lib/base/net.h"
+#include "lib/base/strings.h"
 #include "lib/model/pattern.h"
 
 namespace dtask::launch {
+
+namespace {
+
+constexpr std::uint64_t shortest_silence_s = 4; // a sign of life comes each second
+constexpr std::uint64_t longest_silence_s = 86'400;
+
+} // namespace
 
 Result<model::LaunchSpec> take_handover(Env &env) {
     auto text = env.get(handover_variable);
@@ -15,6 +23,18 @@ Result<model::LaunchSpec> take_handover(Env &env) {
     env.unset(handover_variable);
     if (!spec) return fail_from(std::move(spec), handover_variable);
     return spec;
+}
+
+Result<std::int64_t> silence_limit(const Env &env) {
+    auto given = env.get("DTASK_SILENCE");
+    if (!given) return default_silence_s;
+    std::string text(*given);
+    auto seconds = parse_uint(text, longest_silence_s);
+    if (!seconds || *seconds < shortest_silence_s)
+        return fail("DTASK_SILENCE=" + text + ": accepted is a number of seconds from " +
+                    std::to_string(shortest_silence_s) + " to " +
+                    std::to_string(longest_silence_s));
+    return static_cast<std::int64_t>(*seconds);
 }
 
 Result<void> open_log(const model::LaunchSpec &spec, std::string who) {

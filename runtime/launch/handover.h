@@ -6,6 +6,7 @@
 #pragma once
 
 #include <csignal>
+#include <cstdint>
 #include <string_view>
 
 #include "lib/base/env.h"
@@ -27,6 +28,10 @@ constexpr int scheduler_death_signal = SIGPWR;
 
 /// Reads and removes the specification; an error where it is missing or wrong.
 Result<model::LaunchSpec> take_handover(Env &env);
+
+constexpr std::int64_t default_silence_s = 60;
+/// Seconds after which a peer that is not heard of counts as lost: DTASK_SILENCE, else these.
+Result<std::int64_t> silence_limit(const Env &env);
 
 /// Opens the log that --dtask-log asks for, or stderr with warnings only.
 Result<void> open_log(const model::LaunchSpec &spec, std::string who);

@@ -168,6 +168,7 @@ void Launcher::dial() {
         client::Dialer::Callbacks{
             .on_connected =
                 [this] {
+                    dialer_->watch(1'000 * silence_limit(env_).value_or(default_silence_s));
                     dialer_->send(proto::make_frame("attach"));
                     if (unfit_) dialer_->send(proto::encode(*unfit_));
                 },

@@ -45,6 +45,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -60,10 +61,11 @@ namespace dtask::scheduler {
 /// Times in µs, sizes in bytes.
 struct Settings {
     std::string id, engine, address;
-    std::uint64_t expected = 0;         ///< workers that the step should have
-    std::set<std::uint64_t> tasks = {}; ///< Slurm tasks that should have one
-    unsigned max_tries = 3;             ///< executions of a task whose executor or worker dies
-    std::int64_t worker_silence_us = 60'000'000; ///< after which a worker counts as lost
+    std::uint64_t expected = 0;           ///< workers that the step should have
+    std::set<std::uint64_t> tasks = {};   ///< Slurm tasks that should have one
+    unsigned max_tries = 3;               ///< executions of a task whose executor or worker dies
+    std::int64_t silence_us = 60'000'000; ///< after which a worker counts as lost
+    std::int64_t lonely_us = 120'000'000; ///< without a worker, after which none is waited for
 };
 
 /// Ready tasks: highest priority first, then in the order of submission, which a
@@ -164,6 +166,10 @@ struct Client {
 struct Core {
     Settings settings;
     std::int64_t started_us = 0;
+    std::optional<std::int64_t> ticked_us; ///< last on_tick
+    std::int64_t awake_us = 0;             ///< since when there was no gap between ticks
+    std::optional<std::int64_t>
+        alone_us; ///< since when the last worker is gone; none went: nothing
 
     std::unordered_map<TaskId, Task> tasks;
     std::unordered_map<FunctionId, Function> functions;

@@ -85,12 +85,19 @@ void rebalance(Reactor r) {
     }
 }
 
-// No worker is left and none will come: whoever waits would wait for ever.
+// No worker is left and none will come: whoever waits would wait for ever. Of
+// those whose nodes are out of reach nobody says that they will not come.
 void give_up_if_none_is_left(Reactor r) {
     const auto &unfit = r.core.unfit;
-    bool none =
-        r.core.workers.empty() && !unfit.empty() && unfit.size() >= r.core.settings.expected;
-    if (!none) return;
+    if (!r.core.workers.empty()) return;
+    std::string why;
+    if (!unfit.empty() && unfit.size() >= r.core.settings.expected)
+        why = "; the first to go: " + unfit.begin()->second.message;
+    else if (r.core.alone_us && r.clock.now_us() - *r.core.alone_us > r.core.settings.lonely_us)
+        why = ", and none has come for " + std::to_string(r.core.settings.lonely_us / 1'000'000) +
+              " s";
+    else
+        return;
     std::vector<TaskId> all;
     for (const auto &[id, task] : r.core.tasks) all.push_back(id);
     std::ranges::sort(all); // what others wait for fails first, and they with it
@@ -99,7 +106,7 @@ void give_up_if_none_is_left(Reactor r) {
         if (found == r.core.tasks.end() || found->second.state == State::ended) continue;
         proto::Failure failure;
         failure.kind = proto::FailureKind::lost;
-        failure.message = "no worker is left; the first to go: " + unfit.begin()->second.message;
+        failure.message = "no worker is left" + why;
         life::fail(r, id, found->second, std::move(failure));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/scheduler/scheduler.h"
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
@@ -65,6 +66,8 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     if (!token) return fail_from(std::move(token));
     auto plan = model::plan(spec.options.slots, spec.ntasks, spec.cpus_per_task);
     if (!plan) return fail_from(std::move(plan));
+    auto silence_s = launch::silence_limit(env);
+    if (!silence_s) return fail_from(std::move(silence_s));
     auto host = launch::advertised_host(spec);
     if (!host) return fail_from(std::move(host));
     auto path = client::connection_file_path(spec);
@@ -77,6 +80,9 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     settings.expected = plan->workers;
     for (std::uint32_t rank = 0; rank < spec.ntasks; rank++)
         if (model::role_of(*plan, rank).worker) settings.tasks.insert(rank);
+    settings.silence_us = *silence_s * 1'000'000;
+    settings.lonely_us =
+        std::max(settings.lonely_us, std::int64_t{spec.options.timeout_s} * 1'000'000);
 
     ev::Loop loop;
     Server server(loop, *token, settings, std::int64_t{spec.options.timeout_s} * 1000);

@@ -90,6 +90,8 @@ void Server::on_open(ConnectionId id, proto::Role role) {
     std::erase(unproven_, id);
     Peer &peer = peers_.at(id);
     peer.role = role;
+    // Of a worker the reactor hears each second.
+    if (role != proto::Role::worker) peer.link->watch(core_.settings.silence_us / 1'000);
     if (role == proto::Role::client) {
         peer.client = on_new_client(reactor());
         client_peers_.emplace(*peer.client, id);

@@ -17,6 +17,8 @@ namespace {
 
 using State = Task::State;
 
+constexpr std::int64_t longest_gap_us = 5'000'000; // between ticks, unless we were stopped
+
 // The task if the worker has it, assigned or gathering, else null.
 Task *held_by(Core &core, WorkerId worker, TaskId id) {
     auto found = core.tasks.find(id);
@@ -56,6 +58,7 @@ WorkerId on_new_worker(Reactor r, proto::Register about) {
     worker.about = std::move(about);
     r.core.nodes[worker.about.node].insert(id);
     worker.heard_us = r.clock.now_us();
+    r.core.alone_us.reset();
     life::enter_idle_order(r.core, id, worker);
     r.comm.workers_changed(worker_count(r.core));
     return id;
@@ -68,6 +71,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     // Its key there is the load before the move.
     if (worker.in_idle_order) r.core.idle_order.erase({worker.load(), id});
     r.core.workers.erase(found);
+    if (r.core.workers.empty()) r.core.alone_us = r.clock.now_us();
     if (worker.answering) r.core.answering--;
     for (auto &[number, function] : r.core.functions) function.holders.erase(id);
     auto node = r.core.nodes.find(worker.about.node);
@@ -239,9 +243,12 @@ void on_blocked(Reactor r, WorkerId id, std::uint64_t count) {
 
 void on_tick(Reactor r) {
     std::vector<WorkerId> silent;
-    auto limit = r.core.settings.worker_silence_us;
+    auto limit = r.core.settings.silence_us, now = r.clock.now_us();
+    // Where we were stopped ourselves, as a suspended job is, nobody could be heard.
+    auto before = std::exchange(r.core.ticked_us, now);
+    if (before && now - *before > longest_gap_us) r.core.awake_us = now;
     for (const auto &[id, worker] : r.core.workers)
-        if (r.clock.now_us() - worker.heard_us > limit) silent.push_back(id);
+        if (now - std::max(worker.heard_us, r.core.awake_us) > limit) silent.push_back(id);
     for (auto id : silent) {
         r.comm.drop_worker(id);
         on_worker_lost(r, id,

@@ -23,6 +23,12 @@ namespace {
 constexpr std::int64_t redial_timeout_ms = 2'000; // a restarted worker finds its scheduler or none
 constexpr int executor_oom_score = 500; // the kernel's first choice, before launcher and worker
 
+// Twice the scheduler's: it gives us up first, and we come again if it can be
+// reached by then. A wrong value is the scheduler's to tell.
+std::int64_t silence_ms(const Env &env) {
+    return 2 * 1'000 * launch::silence_limit(env).value_or(launch::default_silence_s);
+}
+
 Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     Settings settings;
     auto candidates = launch::scheduler_candidates(spec);
@@ -32,6 +38,7 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     env.unset(launch::restart_variable);
     settings.dial_timeout_ms =
         settings.restarted ? redial_timeout_ms : std::int64_t{spec.options.timeout_s} * 1000;
+    settings.silence_ms = silence_ms(env);
     settings.follow_address = !spec.options.scheduler_interface.empty();
     if (!spec.options.worker_interface.empty()) {
         auto host = interface_address(spec.options.worker_interface);
@@ -99,8 +106,8 @@ Result<int> work(Env env) {
     ev::Loop loop;
     if (spec->options.engine == model::Engine::dask) {
         dask::Worker worker(loop, *token, *spec, settings->about, settings->candidates,
-                            settings->door_host, settings->dial_timeout_ms, std::move(task),
-                            std::move(memory));
+                            settings->door_host, settings->dial_timeout_ms, settings->silence_ms,
+                            std::move(task), std::move(memory));
         return worker.run();
     }
     Worker worker(loop, *token, std::move(*settings), std::move(memory));

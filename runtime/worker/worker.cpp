@@ -76,7 +76,11 @@ void Worker::dial(std::vector<std::string> candidates) {
     dialer_ = std::make_unique<client::Dialer>(
         loop_, token_, proto::Role::worker, std::move(candidates), settings_.dial_timeout_ms,
         client::Dialer::Callbacks{
-            .on_connected = [this] { dialer_->send(proto::encode_here(settings_.about.task)); },
+            .on_connected =
+                [this] {
+                    dialer_->watch(settings_.silence_ms);
+                    dialer_->send(proto::encode_here(settings_.about.task));
+                },
             .on_frame = [this](proto::Frame frame) { on_frame(std::move(frame)); },
             .on_lost =
                 [this](const std::string &why) {

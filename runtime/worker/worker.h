@@ -48,6 +48,7 @@ struct Settings {
     std::vector<std::string> candidates;
     std::string door_host; ///< where to listen; empty: all addresses
     std::int64_t dial_timeout_ms = 0;
+    std::int64_t silence_ms = 60'000; ///< of the scheduler, after which it is lost
     bool restarted = false; ///< a missing scheduler is then no surprise, and told by its launcher
     bool follow_address = false; ///< an interface was chosen: come again by the greeting's address
 };

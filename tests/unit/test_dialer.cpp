@@ -16,6 +16,7 @@ using namespace dtask;
 using namespace dtask::proto;
 using dtask::client::Dialer;
 using dtask::test::must;
+using dtask::test::settle;
 using dtask::test::wait_for;
 
 namespace {
@@ -99,6 +100,21 @@ START_TEST(test_passes_over_the_others) {
     ck_assert_int_ge(foreign.visits, 1);
     ck_assert(!foreign.role);
     ck_assert(!seen.failed && !seen.lost);
+}
+END_TEST
+
+// One that has nothing to say is no silent one: its machine answers.
+START_TEST(test_watches_an_idle_connection) {
+    ev::Loop loop;
+    Port right(loop, secret);
+    Seen seen;
+    Dialer dialer(loop, secret, Role::control, {right.address()}, 2'000, seen.callbacks());
+    wait_for(loop, "the connection", [&] { return seen.connected == 1 && right.role; });
+    dialer.watch(3'000);
+    settle(loop, 4'500);
+    ck_assert(!seen.lost);
+    right.links.clear();
+    wait_for(loop, "the loss", [&] { return seen.lost.has_value(); });
 }
 END_TEST
 
@@ -189,8 +205,9 @@ Suite *suite() {
     auto s = suite_create("dialer");
     auto c = tcase_create("dialer");
     tcase_set_timeout(c, 30);
-    for (auto test : {test_finds_the_first, test_passes_over_the_others, test_waits_for_a_late_one,
-                      test_gives_up_in_time, test_addresses, test_relay})
+    for (auto test :
+         {test_finds_the_first, test_passes_over_the_others, test_watches_an_idle_connection,
+          test_waits_for_a_late_one, test_gives_up_in_time, test_addresses, test_relay})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

@@ -464,6 +464,22 @@ START_TEST(test_connection_files_that_are_none) {
 }
 END_TEST
 
+START_TEST(test_silence_limit) {
+    Env env;
+    ck_assert_int_eq(must(launch::silence_limit(env)), 60);
+    env.set("DTASK_SILENCE", "4");
+    ck_assert_int_eq(must(launch::silence_limit(env)), 4);
+    for (auto wrong : {"", "3", "1m", "-5", "86401"}) {
+        env.set("DTASK_SILENCE", wrong);
+        auto limit = launch::silence_limit(env);
+        ck_assert(!limit);
+        ck_text_eq(limit.error().text(), (std::string("DTASK_SILENCE=") + wrong +
+                                          ": accepted is a number of seconds from 4 to 86400")
+                                             .c_str());
+    }
+}
+END_TEST
+
 START_TEST(test_log_of_a_step) {
     test::Scratch scratch;
     auto s = spec();
@@ -653,6 +669,7 @@ Suite *suite() {
                       test_connection_file_of_a_running_dask,
                       test_connection_file_of_the_fixtures,
                       test_connection_files_that_are_none,
+                      test_silence_limit,
                       test_log_of_a_step,
                       test_scratch_base,
                       test_scratch,

@@ -222,15 +222,15 @@ private:
     // Nobody speaks for a while, but for some.
     void quiet() {
         if (!chance(5)) return on_tick(stage_.reactor());
-        stage_.clock.advance(stage_.core.settings.worker_silence_us + 1);
-        std::vector<WorkerId> silent;
-        for (auto &[id, worker] : workers_)
-            if (chance(60))
-                on_stat(stage_.reactor(), id, 1);
-            else
-                silent.push_back(id);
+        std::vector<WorkerId> silent, speaking;
+        for (auto &[id, worker] : workers_) (chance(60) ? speaking : silent).push_back(id);
         for (auto id : silent) forget_worker(id);
-        on_tick(stage_.reactor());
+        constexpr std::int64_t step_us = 4'000'000;
+        for (std::int64_t us = 0; us <= stage_.core.settings.silence_us; us += step_us) {
+            stage_.clock.advance(step_us);
+            for (auto id : speaking) on_stat(stage_.reactor(), id, 1);
+            on_tick(stage_.reactor());
+        }
         holds(stage_.comm.take_dropped().size() == silent.size());
     }
 

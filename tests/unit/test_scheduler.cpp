@@ -611,7 +611,7 @@ END_TEST
 
 START_TEST(test_silent_workers_are_lost) {
     Stage s;
-    s.core.settings.worker_silence_us = 60'000'000;
+    s.core.settings.silence_us = 60'000'000;
     auto client = s.client_with_function();
     auto silent = s.worker(), talking = s.worker();
     s.submit(client, 1, 2);
@@ -632,12 +632,67 @@ START_TEST(test_silent_workers_are_lost) {
     ck_assert_uint_eq(s.core.workers.at(talking).memory, 123);
     s.dispatch();
     ck_assert(s.comm.take_runs().at(0).task == run.task); // it runs elsewhere
-    s.clock.advance(50'000'000);
+    auto tick = [&s] {
+        for (int seconds = 0; seconds < 50; seconds++) {
+            s.clock.advance(1'000'000);
+            on_tick(s.reactor());
+        }
+    };
+    tick();
     s.done(other); // a report is a sign of life too
-    s.clock.advance(50'000'000);
-    on_tick(s.reactor());
+    tick();
+    ck_assert(s.comm.take_dropped().empty());
     s.comm.take_results();
     s.comm.take_functions();
+    s.over();
+}
+END_TEST
+
+// A suspended job stands still as a whole.
+START_TEST(test_a_scheduler_that_was_stopped_blames_nobody) {
+    Stage s;
+    auto worker = s.worker();
+    on_tick(s.reactor());
+    s.clock.advance(3'600'000'000);
+    on_tick(s.reactor());
+    for (int seconds = 0; seconds < 60; seconds++) {
+        ck_assert(s.comm.take_dropped().empty());
+        s.clock.advance(1'000'000);
+        on_tick(s.reactor());
+    }
+    ck_assert(s.comm.take_dropped().empty());
+    s.clock.advance(1'000'000); // it does not speak all the same
+    on_tick(s.reactor());
+    ck_assert(s.comm.take_dropped().at(0) == worker);
+    s.comm.take_counts();
+    s.over();
+}
+END_TEST
+
+// Out of reach, they say nothing any more, and may come back for a while.
+START_TEST(test_workers_that_do_not_come_back) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.submit(client, 1, 1);
+    s.clock.advance(1'000'000'000);
+    s.dispatch(); // none has come yet: that is --dtask-timeout's to judge
+    ck_assert(s.comm.take_failures().empty());
+    s.lost(s.worker());
+    s.clock.advance(s.core.settings.lonely_us);
+    s.dispatch();
+    ck_assert(s.comm.take_failures().empty());
+    auto back = s.worker();
+    s.clock.advance(1);
+    s.dispatch();
+    s.comm.take_runs();
+    s.lost(back);
+    s.clock.advance(s.core.settings.lonely_us + 1);
+    s.dispatch();
+    auto failure = s.comm.take_failures().at(0).failure;
+    ck_assert(failure.kind == FailureKind::lost);
+    ck_text_eq(failure.message, "no worker is left, and none has come for 120 s");
+    s.comm.take_functions();
+    s.comm.take_counts();
     s.over();
 }
 END_TEST
@@ -909,6 +964,8 @@ Suite *suite() {
                       test_a_worker_that_gives_nothing_back,
                       test_the_donor_is_lost,
                       test_partly_idle_workers_take_too,
+                      test_a_scheduler_that_was_stopped_blames_nobody,
+                      test_workers_that_do_not_come_back,
                       test_unfit_and_one_left,
                       test_unfit_and_none_left,
                       test_the_last_worker_becomes_unfit,
