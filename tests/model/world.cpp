@@ -139,10 +139,14 @@ void World::dropped(WorkerId id) {
 
 void World::pass_time() {
     say("time passes");
-    for (auto &[id, worker] : workers_)
-        if (worker.alive && !worker.silent) on_stat(reactor(), id, random_.below(1000));
-    clock.advance(static_cast<std::int64_t>(random_.below(40'000'000)));
-    on_tick(reactor());
+    // Ticks come in time, or else the scheduler would think that it was stopped itself.
+    constexpr std::int64_t step_us = 4'000'000;
+    for (auto steps = 1 + random_.below(10); steps > 0; steps--) {
+        for (auto &[id, worker] : workers_)
+            if (worker.alive && !worker.silent) on_stat(reactor(), id, random_.below(1000));
+        clock.advance(step_us);
+        on_tick(reactor());
+    }
     for (auto id : std::exchange(dropped_, {})) {
         say("worker " + std::to_string(id.value) + " was dropped");
         die(id, workers_.at(id));

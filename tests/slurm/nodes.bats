@@ -63,7 +63,8 @@ pause() {
 
 # ports_on HOST PID: the TCP ports on which it listens there.
 ports_on() {
-    "$sandbox" on "$1" ss -Htlnp | grep -F "pid=$2," | awk '{ n = split($4, part, ":"); print part[n] }'
+    "$sandbox" on "$1" ss -Htlnp | grep -F "pid=$2," |
+        awk '{ n = split($4, part, ":"); print part[n] }'
 }
 
 # Two tasks on each host.
@@ -72,7 +73,10 @@ request=(-N4 -n8 --ntasks-per-node=2 --mem-per-cpu=250 --dtask-interface=ib0)
 # steady ARGS... [-- CODE]: seven workers that work until end_steady.
 steady() {
     local code=0
-    [[ ${*: -2:1} != -- ]] || { code=${*: -1}; set -- "${@:1:$#-2}"; }
+    if [[ ${*: -2:1} == -- ]]; then
+        code=${*: -1}
+        set -- "${@:1:$#-2}"
+    fi
     start_step "${request[@]}" --dtask-wait=all "$@" python3 "$clients/steady.py" /tmp/go "$code"
     wait_for "results" 120 has_field started
 }
@@ -131,7 +135,7 @@ never_fewer() { expect_line "$out" '^workers' 1; }
 }
 
 
-@test "a node whose network is cut for good: its tasks run elsewhere, the step ends with the client's code" {
+@test "a network that is cut for good: tasks run elsewhere, the step ends with the client's code" {
     local ended_at
     steady -- 7
     network 3 fast down
@@ -162,7 +166,7 @@ never_fewer() { expect_line "$out" '^workers' 1; }
     clean
 }
 
-@test "a host that is gone for good: with --no-kill the step goes on and ends with the client's code" {
+@test "a host that is gone: with --no-kill the step goes on and ends with the client's code" {
     local pid
     steady --no-kill -- 7
     # As a machine that loses power: whatever ran on it is gone, and says no word.
@@ -183,7 +187,7 @@ never_fewer() { expect_line "$out" '^workers' 1; }
     clean
 }
 
-@test "a worker that starts late joins; a scheduler that starts late is found, at another port if need be" {
+@test "a worker that starts late joins; a scheduler that does is found, at another port too" {
     local late=4 squatter
     long && late=60
     printf '%s\n' '#!/bin/sh' "[ \$SLURM_PROCID != 5 ] || sleep $late" >"$DTASK_SANDBOX/late"
@@ -213,7 +217,7 @@ time.sleep(100)' >squatter 3>&- &
     mv "$DTASK_SANDBOX/plugstack.conf.before" "$DTASK_SANDBOX/plugstack.conf"
     kill "$squatter"
     expect_line "$out" '^workers 7'
-    [[ $(ports_on "${hosts[0]}" "$(one_process scheduler)") == 24001 ]] || fail "not at the other port"
+    [[ $(ports_on "${hosts[0]}" "$(one_process scheduler)") == 24001 ]] || fail "not at 24001"
     end_steady 60
     expect_code 0
     clean

@@ -94,8 +94,9 @@ def errors(client):
         print("tries", counted("by_signal"))
         for future in [client.submit(hog) for _ in range(3)]:
             error = future.exception(120)
+            over = isinstance(error, MemoryLimitExceeded)
             named = (error.task, error.worker, error.node)
-            print("memory", isinstance(error, MemoryLimitExceeded), all(p in str(error) for p in named))
+            print("memory", over, all(name in str(error) for name in named))
             print("memory message", error)
     print("right", sum(a == b * b for b, a in enumerate(client.gather(good))), flush=True)
     sys.exit(int(sys.argv[2]))
