@@ -20,9 +20,10 @@ submit() {
 
 @test "two clusters at a time in one job have nothing in common" {
     local field
+    # On one node, so that they could meet.
     write_job "for n in 1 2; do" \
-        "srun -N2 -n3 --exact python3 $clients/apart.py $work/go >\$n.out &" done wait
-    sed -i 's/-n3/--ntasks-per-node=4/' job.sh
+        "srun -N1 -n3 --exact python3 $clients/apart.py $work/go >\$n.out &" done wait
+    sed -i 's/-N2 -n3/-N1 -n6/' job.sh
     submit
     both() { grep -qs '^held' 1.out && grep -qs '^held' 2.out; }
     wait_for "two clusters" 90 both
