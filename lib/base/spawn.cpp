@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@ namespace dtask {
 namespace {
 
 constexpr int passed_fd = 3;
+
+std::optional<rlimit> inherited_descriptors; ///< once they were raised
 
 std::vector<char *> pointers(std::vector<std::string> &strings) {
     std::vector<char *> all;
@@ -72,11 +75,22 @@ bool write_text(const char *path, const char *text, std::size_t length) {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    // Last of all: up to exec this process has all descriptors of its parent.
+    if (inherited_descriptors && !spec.many_descriptors &&
+        ::setrlimit(RLIMIT_NOFILE, &*inherited_descriptors) < 0)
+        give_up(report);
     ::execve(spec.program.c_str(), argv, env);
     give_up(report);
 }
 
 } // namespace
+
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (inherited_descriptors || ::getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+    rlimit raised{limit.rlim_max, limit.rlim_max};
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) inherited_descriptors = limit;
+}
 
 Result<pid_t> spawn(const SpawnSpec &spec) {
     auto argv_text = spec.argv;

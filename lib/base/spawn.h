@@ -30,7 +30,12 @@ struct SpawnSpec {
     std::vector<int> join_fds;  ///< cgroup.procs files to write "0" to
     int oom_score_adj = 0;      ///< 0: as inherited
     std::optional<cpu_set_t> cpus;
+    bool many_descriptors = false; ///< keeps what raise_descriptor_limit() has raised
 };
+
+/// Raises this process' soft limit of descriptors to the hard one: a login shell's is soon
+/// reached. What it spawns gets the one that it had, for programs that call select().
+void raise_descriptor_limit();
 
 Result<pid_t> spawn(const SpawnSpec &spec);
 

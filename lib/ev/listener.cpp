@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/ev/listener.h"
 
+#include <cerrno>
+#include <cstring>
 #include <string_view>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+
+#include "lib/base/log.h"
 
 namespace dtask::ev {
 
@@ -93,10 +99,21 @@ Result<std::unique_ptr<Listener>> Listener::bind(Loop &loop, const std::string &
     if (!self->listener_) return fail_errno("listen");
     (void)fd->release();
     evconnlistener_set_error_cb(self->listener_.get(), [](evconnlistener *l, void *arg) {
+        int error = errno;
         evconnlistener_disable(l);
-        static_cast<Listener *>(arg)->rest_.set(rest_ms);
+        static_cast<Listener *>(arg)->on_error(error);
     });
     return self;
+}
+
+void Listener::on_error(int error) {
+    rest_.set(rest_ms);
+    if (std::exchange(told_, true)) return;
+    rlimit limit{};
+    bool ours = error == EMFILE && ::getrlimit(RLIMIT_NOFILE, &limit) == 0;
+    log::warning(
+        std::string("connections cannot be accepted and wait: ") + std::strerror(error) +
+        (ours ? ", of " + std::to_string(limit.rlim_cur) + " descriptors (ulimit -n)" : ""));
 }
 
 } // namespace dtask::ev

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Listener: a TCP port on which connections are accepted. Where the process
-// runs out of descriptors it stops accepting for a moment instead of spinning.
+// runs out of descriptors it says so once, and stops accepting for a moment
+// instead of spinning: who comes meanwhile waits in the kernel's queue.
 #pragma once
 
 #include <cstdint>
@@ -34,11 +35,13 @@ private:
     };
 
     explicit Listener(Loop &loop, OnAccept on_accept);
+    void on_error(int error);
 
     OnAccept on_accept_;
     std::uint16_t port_ = 0;
     std::unique_ptr<evconnlistener, FreeListener> listener_;
     Timer rest_;
+    bool told_ = false;
 };
 
 } // namespace dtask::ev

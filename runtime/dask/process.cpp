@@ -83,6 +83,7 @@ Result<SpawnSpec> dask_command(const std::string &role, const Env &env) {
     spec.program = *python;
     spec.argv = {*python, "-m", "dtask._dask", role};
     spec.env = env;
+    spec.many_descriptors = role == "scheduler";
     if (auto scratch = env.get("DTASK_SCRATCH"))
         spec.env.set("TMPDIR", *scratch); // what is left in it goes with the step
     return spec;

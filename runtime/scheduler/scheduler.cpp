@@ -6,11 +6,10 @@
 #include <filesystem>
 #include <iostream>
 
-#include <sys/resource.h>
-
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
+#include "lib/base/spawn.h"
 #include "lib/model/ports.h"
 #include "lib/model/slots.h"
 #include "runtime/client/connection_file.h"
@@ -23,14 +22,6 @@
 namespace dtask::scheduler {
 
 namespace {
-
-// A descriptor a worker: the soft limit of a login shell is soon reached.
-void raise_descriptor_limit() {
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)::setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 // The step's end is the launcher's to decide: what reaches the whole process
 // group, as Ctrl-C, is not for us.
@@ -144,7 +135,7 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
 
 int main(Env env) {
     ignore_signals();
-    raise_descriptor_limit();
+    raise_descriptor_limit(); // one a worker, and more
     auto spec = launch::take_handover(env);
     if (spec) {
         if (auto opened = launch::open_log(*spec, "scheduler"); !opened)

@@ -3,6 +3,7 @@
 // lib/ev: the loop, and streams over socket pairs and loopback.
 #include "tests/unit/unit.h"
 
+#include <algorithm>
 #include <csignal>
 #include <ctime>
 #include <optional>
@@ -12,9 +13,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/base/fd.h"
+#include "lib/base/log.h"
 #include "lib/ev/listener.h"
 #include "lib/ev/loop.h"
 #include "lib/ev/stream.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/wait.h"
 
 using namespace dtask;
@@ -400,6 +404,8 @@ END_TEST
 
 // Without a descriptor to spare it waits a moment, and does not spin.
 START_TEST(test_out_of_descriptors) {
+    test::Scratch scratch;
+    must(log::open("", log::Level::warning, scratch / "log"));
     ev::Loop loop;
     std::vector<Fd> accepted;
     auto listener = must(ev::Listener::bind(
@@ -422,6 +428,9 @@ START_TEST(test_out_of_descriptors) {
 
     ck_assert_int_eq(::setrlimit(RLIMIT_NOFILE, &before), 0);
     wait_for(loop, "the second connection", [&] { return accepted.size() == 2; });
+    auto text = must(read_file(scratch / "log"));
+    ck_contains(text, "warning: connections cannot be accepted and wait: Too many open files, of ");
+    ck_assert_uint_eq(std::count(text.begin(), text.end(), '\n'), 1); // however often
 }
 END_TEST
 

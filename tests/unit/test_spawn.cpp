@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -267,6 +268,29 @@ void put_program(const std::string &path, mode_t mode) {
     must(replace_file(path, "#!/bin/sh\n", mode));
 }
 
+// What we need for ourselves is not the user's: select() fails beyond 1024.
+START_TEST(test_descriptor_limit) {
+    rlimit limit{};
+    ck_assert_int_eq(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 64;
+    ck_assert_int_eq(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    auto hard = std::to_string(limit.rlim_max) + "\n";
+    raise_descriptor_limit();
+    raise_descriptor_limit(); // the first one's is remembered
+    ck_assert_int_eq(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert_uint_eq(limit.rlim_cur, limit.rlim_max);
+    std::vector<Fd> open; // more than the child may have
+    for (int n = 0; n < 100; n++) open.push_back(must(open_file("/dev/null", O_RDONLY)));
+    ck_text_eq(told_by(shell("ulimit -Sn >&3")), "64\n");
+    auto spec = shell("ulimit -Sn >&3");
+    spec.null_stdin = true;
+    spec.oom_score_adj = 1;
+    ck_text_eq(told_by(spec), "64\n");
+    spec.many_descriptors = true;
+    ck_text_eq(told_by(spec), hard);
+}
+END_TEST
+
 START_TEST(test_find_program) {
     test::Scratch scratch;
     must(make_directories(scratch / "one/tool", 0755)); // a directory of that name is no program
@@ -304,6 +328,7 @@ Suite *suite() {
     tcase_add_test(c, test_mask_is_restored);
     tcase_add_test(c, test_joins_groups_and_raises_oom_score);
     tcase_add_test(c, test_cpus);
+    tcase_add_test(c, test_descriptor_limit);
     tcase_add_test(c, test_find_program);
     suite_add_tcase(s, c);
     return s;
