@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/launch/handover.h"
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "lib/base/net.h"
@@ -42,9 +44,17 @@ Result<void> open_log(const model::LaunchSpec &spec, std::string who) {
     if (pattern.empty()) return log::open(std::move(who), log::Level::warning, "");
     model::PatternValues values{spec.job, spec.step, spec.rank, spec.node, user_name()};
     auto path = std::filesystem::path(spec.submit_dir) / model::expand(pattern, values);
-    auto opened = log::open(std::move(who), log::Level::info, path.string());
-    if (!opened) return fail_from(std::move(opened), "--dtask-log=" + pattern);
-    return {};
+    auto opened = log::open(who, log::Level::info, path.string());
+    if (opened) return {};
+    // A wrong path is refused; a disk that is full is no reason not to work.
+    for (int reason : {ENOSPC, EDQUOT}) {
+        if (!opened.error().text().ends_with(std::strerror(reason))) continue;
+        (void)log::open(who, log::Level::warning, "");
+        log::warning("--dtask-log=" + pattern + ": " + opened.error().text() +
+                     "; its warnings come here");
+        return {};
+    }
+    return fail_from(std::move(opened), "--dtask-log=" + pattern);
 }
 
 } // namespace dtask::launch

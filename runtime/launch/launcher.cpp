@@ -350,6 +350,7 @@ void Launcher::on_worker_exit(int status) {
         worker_redials_++;
         return start_worker();
     }
+    if (code == exit_code::usage && interrupted_ && alone) return end(0); // woken in the midst
     if (code == exit_code::usage) return tell_unfit("its worker could not start");
     if (worker_restarts_ >= spec_.options.restarts)
         return tell_unfit("its worker ended with " + describe_status(status) +
@@ -368,6 +369,7 @@ void Launcher::on_client_exit(int status) {
 
 void Launcher::on_signal(int number) {
     if (number == SIGTERM) terminated_ = true;
+    if (number == SIGINT) interrupted_ = true;
     if (client_ > 0) {
         // Without Slurm the terminal has sent Ctrl-C to the client already.
         if (number != SIGINT || !local(spec_)) ::kill(client_, number);

@@ -99,6 +99,7 @@ private:
     std::optional<proto::Unfit> unfit_; ///< of the client's task: why it has no worker
     bool client_warned_ = false;        ///< SIGTERM was sent since the cluster was lost
     bool lingered_ = false;             ///< the scheduler was given more time to end
+    bool interrupted_ = false;          ///< SIGINT has come: nobody may be left to tell
     bool terminated_ = false;           ///< SIGTERM has come: nothing is started any more
     bool info_asked_ = false;
     bool timed_out_ = false;

@@ -333,7 +333,10 @@ void Server::tell_missing() {
                       : "these tasks have not come in " +
                             std::to_string(start_timeout_us_ / 1'000'000) +
                             " s (--dtask-timeout), the step goes on without their workers: ") +
-                 tasks + "; where dtask's plugin is missing on a node, its tasks never come");
+                 tasks +
+                 (core_.settings.id.starts_with("0.") // without Slurm
+                      ? ""
+                      : "; where dtask's plugin is missing on a node, its tasks never come"));
 }
 
 // Said once for all workers: mostly it is so on every node.

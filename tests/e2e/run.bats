@@ -117,3 +117,41 @@ none_left() { [[ -z $(processes_with TEST_WORK "$work") && -z $(left_files) ]]; 
     expect_line "$err" 'no cgroup holds the workers. limits on \S+: each worker watches the memory' 1
     expect_line "$err" 'CPUs' 0
 }
+
+@test "a log that cannot be made is refused at once; one that has no room stops nobody" {
+    cluster -n 3 --log none/log -- touch started
+    expect_code 2
+    expect_line "$err" '--dtask-log=none/log: log: .*/none/log: No such file or directory'
+    [[ ! -e started ]] || fail "the command was started"
+    [[ -c /dev/full ]] || fail "no /dev/full"
+    cluster -n 3 --log /dev/full -- python3 "$clients/squares.py"
+    expect_code 0
+    expect_line "$out" '^squares 328350$'
+}
+
+@test "a small limit of descriptors is the user's, not ours" {
+    ulimit -Sn 64
+    cluster -n 3 -- python3 -c 'if True:
+        import resource, dtask
+        limit = resource.RLIMIT_NOFILE
+        print("limits", dtask.Client().submit(resource.getrlimit, limit).result(60)[0], resource.getrlimit(limit)[0])'
+    expect_code 0
+    expect_line "$out" '^limits 64 64$'
+}
+
+@test "more workers than descriptors: one line says so, and all comes to an end" {
+    ulimit -n 24
+    cluster -n 30 --wait all --timeout 6 -- touch started
+    ((code != 0)) || fail "exit code 0"
+    [[ ! -e started ]] || fail "the command was started"
+    expect_line "$err" '(only [0-9]+ of 29 workers were ready|scheduler .* did not answer)' 1
+    expect_line "$err" 'connections cannot be accepted and wait: Too many open files, of 24 descriptors' 1
+}
+
+@test "without HOME, and in a directory that cannot be written" {
+    mkdir -m 555 closed
+    invoke 60 env -u HOME -C closed TEST_WORK="$work" dtask run -n 3 -- python3 "$clients/squares.py"
+    expect_code 0
+    expect_line "$out" '^squares 328350$'
+    wait_for "a clean end" 3 none_left
+}
