@@ -219,7 +219,8 @@ void break_promise(Core &core, Task &task, const proto::Failure &failure) {
 }
 
 void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
-    failure.tries = culprit.tries;
+    // A failure that is inherited has the tries of its first task.
+    failure.tries = std::max<std::uint64_t>(failure.tries, culprit.tries);
     std::vector<TaskId> failing{first}, released;
     while (!failing.empty()) {
         auto id = failing.back();

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <utility>
 
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
@@ -101,6 +102,8 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     };
     ev::Signal orphaned(loop, launch::scheduler_death_signal, [&] {
         log::error("the scheduler's launcher was lost; the step ends");
+        // At once: Slurm may kill us before all peers have left.
+        if (std::exchange(written, false)) client::remove_connection_file(path, *token);
         server.end(exit_code::cluster_lost, "the scheduler's launcher was lost");
     });
     std::unique_ptr<dask::Scheduler> dask_scheduler;

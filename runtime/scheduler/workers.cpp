@@ -155,6 +155,7 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
     Task *task = reported(r.core, id, task_id, InstanceId{failure.i});
     if (!task) return {};
     life::take_back(r.core, task_id, *task);
+    failure.tries = 0; // ours to count
     failure.worker = worker.about.name;
     failure.node = worker.about.node;
     failure.message = life::name_of(r.core, *task) + ": " + failure.message;

@@ -242,6 +242,26 @@ START_TEST(test_a_lost_worker_and_a_graph) {
 }
 END_TEST
 
+// Named after its input has failed, a task has the failure as those named before.
+START_TEST(test_a_failure_that_is_inherited_late) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker();
+    s.send(client, Graph().task(1).task(2, {1}, true));
+    for (int tries = 3; tries > 0; tries--) {
+        s.dispatch();
+        s.failed(s.one_run(), proto::FailureKind::crashed);
+    }
+    s.send(client, Graph().task(3, {1}, true).complete());
+    auto failures = s.comm.take_failures();
+    ck_assert_uint_eq(failures.size(), 2);
+    ck_assert_uint_eq(failures[0].failure.tries, 3);
+    ck_assert_uint_eq(failures[1].failure.tries, 3);
+    forget_news(s);
+    s.over();
+}
+END_TEST
+
 START_TEST(test_what_closes_the_client_of_a_graph) {
     Stage s;
     auto client = s.client_with_function();
@@ -304,7 +324,7 @@ Suite *suite() {
           test_a_failure_and_what_it_stopped_in_one_report, test_a_graph_in_parts,
           test_cancel_in_a_graph, test_a_client_goes_with_its_graphs,
           test_a_lost_worker_and_a_graph, test_what_closes_the_client_of_a_graph,
-          test_a_long_chain_fails_and_is_cancelled})
+          test_a_failure_that_is_inherited_late, test_a_long_chain_fails_and_is_cancelled})
         tcase_add_test(t, test);
     suite_add_tcase(s, t);
     return s;
