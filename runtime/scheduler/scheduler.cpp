@@ -101,9 +101,9 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
         log::info("serving at " + address);
     };
     ev::Signal orphaned(loop, launch::scheduler_death_signal, [&] {
-        log::error("the scheduler's launcher was lost; the step ends");
         // At once: Slurm may kill us before all peers have left.
         if (std::exchange(written, false)) client::remove_connection_file(path, *token);
+        log::error("the scheduler's launcher was lost; the step ends");
         server.end(exit_code::cluster_lost, "the scheduler's launcher was lost");
     });
     std::unique_ptr<dask::Scheduler> dask_scheduler;

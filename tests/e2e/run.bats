@@ -155,3 +155,25 @@ none_left() { [[ -z $(processes_with TEST_WORK "$work") && -z $(left_files) ]]; 
     expect_line "$out" '^squares 328350$'
     wait_for "a clean end" 3 none_left
 }
+
+# One that stops makes the scheduler wait for it, and Slurm may kill what waits.
+@test "the launcher of the scheduler dies: its file goes before all else" {
+    local pid launcher workers=()
+    TEST_WORK=$work dtask run -n 2 -- sleep 60 >"$out" 2>"$err" </dev/null 3>&- &
+    file_is_there() { [[ -n $(find "$work/.dtask" -type f 2>/dev/null) ]]; }
+    client_runs() { processes_with TEST_WORK "$work" | xargs -rn1 ps -o args= -p | grep -q '^sleep 60'; }
+    wait_for "the scheduler file" 60 file_is_there
+    wait_for "the client" 60 client_runs
+    for pid in $(processes_with TEST_WORK "$work"); do
+        case $(ps -o args= -p "$pid") in
+            *"dtaskd scheduler"*) launcher=$(ps -o ppid= -p "$pid") ;;
+            *"dtaskd worker"*) workers+=("$pid") ;;
+        esac
+    done
+    kill -STOP "${workers[@]}"
+    kill -KILL "$launcher"
+    wait_for "the scheduler's last words" 30 grep -q "the scheduler's launcher was lost" "$err"
+    ! file_is_there || fail "the scheduler file is still there"
+    kill -CONT "${workers[@]}"
+    wait_for "a clean end" 30 none_left || fail "left: $(processes_with TEST_WORK "$work" | xargs) $(left_files)"
+}

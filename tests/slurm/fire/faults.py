@@ -106,7 +106,9 @@ def full_scratch(scene, number):
 
 
 def full_shared_memory(scene, number):
-    return _fill(scene, number, _choose(scene.nodes.names, number), "/dev/shm")
+    """Where the scratch directory is on disk: else there is no other place for values."""
+    nodes = [node for node in scene.nodes.names if node != scene.small_scratch]
+    return _fill(scene, number, _choose(nodes, number), "/dev/shm")
 
 
 def _listeners(scene):
@@ -229,13 +231,13 @@ FAULTS = {
     "other step cancelled": (scancel_other, 2),
     "scheduler killed": (kill_scheduler, 2),
     "client killed": (kill_client, 2),
-    "client's launcher killed": (kill_first_launcher, 1),
+    "first launcher killed": (kill_first_launcher, 1),
 }
 # What becomes of the step: the words that must be on its stderr, or none that must.
 ENDS = {
     "scheduler killed": "scheduler",
     "client killed": "",
-    "client's launcher killed": "",
+    "first launcher killed": "",
 }
 ENDS_WITHIN = 5.0  # s
 

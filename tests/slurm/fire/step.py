@@ -28,6 +28,7 @@ class Scene:
         self.job, self.others, self.violations = None, [], []
         self.hits = []  # (fault, time, what it hit)
         self.doomed = None  # the fault that ends it
+        self.swept_later = False
         self.as_user = user
         with open(self.directory / "out", "w") as out, open(self.directory / "err", "w") as err:
             self.srun = subprocess.Popen(
@@ -121,12 +122,18 @@ class Scene:
             run("scancel", str(self.job or ""), timeout=30)
             self.pause(30)
         if self.runs():
-            os.killpg(self.srun.pid, signal.SIGKILL)
+            self.kill()
         code = self.srun.wait()
         self._judge(code)
         for job in [self.job, *self.others]:
             if job:
-                self._expect_nothing_left(job)
+                self.expect_nothing_left(job)
+
+    def kill(self):
+        run("scancel", "-n", self.name, timeout=30)
+        self.pause(15)
+        if self.runs():
+            os.killpg(self.srun.pid, signal.SIGKILL)
 
     def dump(self):
         """What may tell why it hangs."""
@@ -144,8 +151,7 @@ class Scene:
         error = (self.directory / "err").read_text(errors="replace")
         if self.doomed is None:
             # The code is the client's; a launcher that was killed is a task that Slurm saw fail.
-            killed = any(fault == "launcher killed" for fault, _, _ in self.hits)
-            if code != 0 and not killed:
+            if code != 0 and not self._launcher_killed():
                 self.violate("end", f"exit code {code}: {error.strip()[-300:]}")
             if not any(line.startswith("end ") for line in self.lines()):
                 self.violate("end", f"its client did not end by itself: {error.strip()[-300:]}")
@@ -155,10 +161,17 @@ class Scene:
         if not re.search(ENDS[self.doomed], error):
             self.violate("end", f"nothing of '{ENDS[self.doomed]}' said after: {self.doomed}")
 
-    def _expect_nothing_left(self, job):
+    def _launcher_killed(self):
+        return any("launcher killed" in fault for fault, _, _ in self.hits)
+
+    def expect_nothing_left(self, job, at_last=False):
+        """What a launcher leaves that was killed, the next one on its node removes (ADR 8)."""
         kinds, end = {}, time.monotonic() + 30
         while time.monotonic() < end:
             kinds = self._left(job)
+            if self._launcher_killed() and not at_last:
+                self.swept_later = True
+                kinds["memory"] = kinds["file"] = set()
             if not any(kinds.values()):
                 return
             time.sleep(0.3)
