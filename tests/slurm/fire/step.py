@@ -182,10 +182,11 @@ class Scene:
     def _left(self, job):
         memory, files = set(), {str(path) for path in (self.directory / ".dtask").glob("*")}
         for node in self.nodes.names:
-            memory |= {
-                path for path in self.nodes.files(node, "/dev/shm") if f"dtask-{job}." in path
-            }
+            memory |= self.nodes.files(node, "/dev/shm")
             files |= self.nodes.files(node, self.scratch)
+        # Another step may run, or may have left what is looked for later.
+        memory = {path for path in memory if f"/dtask-{job}." in path}
+        files = {path for path in files if f"/dtask-{job}." in path or ":" not in path}
         return {
             "process": {f"{pid} {words}" for pid, _, words in self.nodes.processes(job)},
             "cgroup": self.nodes.cgroups(job),
