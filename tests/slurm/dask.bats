@@ -198,3 +198,18 @@ SCRIPT
     expect_line "$err" "^dtask: .*cannot import distributed .*accepted: a Python with dask.distributed"
     nothing_left
 }
+
+@test "a worker dies: its values are made again, and it comes back" {
+    local pid
+    start_dask -N2 -n4 --mem-per-cpu=250 python3 "$clients/faults.py" lineage "$work/go"
+    wait_for "values on all workers" 120 has_field made
+    pid=$(one_process dask-worker 2) || fail "no worker of Dask's in task 2"
+    kill -KILL "$pid"
+    touch go
+    end_step 120
+    expect_code 0
+    expect_line "$out" '^right 60$'
+    (($(field again) > 0)) || fail "no value was lost"
+    expect_line "$err" '^dtask: worker \S+: its Dask worker ended with signal 9.*; it is restarted$' 1
+    nothing_left 10
+}

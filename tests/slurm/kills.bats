@@ -89,3 +89,24 @@ all_right() {
     expect_line "$out" '^right 100$'
     nothing_left
 }
+
+@test "a function that raises: the exception with its remote traceback, tried again by retries= alone" {
+    step "${request[@]}" python3 "$clients/faults.py" errors 9
+    expect_code 9
+    expect_line "$out" '^once 1 ValueError raised in once True$'
+    expect_line "$out" '^thrice 3 ValueError raised in thrice True$'
+    expect_line "$out" '^right 200$'
+    nothing_left
+}
+
+@test "values of a worker that is killed are made again from what they came of; it comes back" {
+    start_step "${request[@]}" python3 "$clients/faults.py" lineage "$work/go"
+    wait_for "values on all workers" 60 has_field made
+    kill_one worker 3
+    touch go
+    end_step 90
+    expect_code 0
+    expect_line "$out" '^right 60$'
+    (($(field again) > 0)) || fail "no value was lost"
+    nothing_left
+}
