@@ -208,7 +208,8 @@ bool has_multi_prog(std::span<const std::string> srun_argv, std::size_t command_
     // one word beyond what else would be its options. getopt takes any
     // unambiguous beginning of the name.
     constexpr std::string_view full = "--multi-prog", least = "--mu";
-    for (std::size_t i = 1; i <= srun_argv.size() - command_words; i++) {
+    auto last = std::min(srun_argv.size() - command_words, srun_argv.size() - 1);
+    for (std::size_t i = 1; i <= last; i++) {
         std::string_view word = srun_argv[i];
         if (word == "--") break;
         if (word.starts_with(least) && full.starts_with(word)) return true;

@@ -46,7 +46,29 @@ void decode_all(const Frame &frame) {
     round_trip(decode_done(frame), decode_done);
     round_trip(decode_failure(frame), decode_failure);
     round_trip(decode_info(frame), decode_info);
+    round_trip(decode_died(frame), decode_died);
+    round_trip(decode_stored(frame), decode_stored);
+    round_trip(decode_lost_value(frame), decode_lost_value);
+    round_trip(decode_fetch(frame), decode_fetch);
+    round_trip(decode_unfetched(frame), decode_unfetched);
     round_trip(decode_refs(frame));
+    if (auto data = decode_data(frame)) {
+        auto second = again(encode_data("free", *data));
+        promise(second && decode_data(*second).value() == *data);
+    }
+    if (auto datum = decode_datum(frame)) {
+        auto second = again(encode_datum("get", *datum));
+        promise(second && decode_datum(*second).value() == *datum);
+    }
+    if (auto graph = decode_graph(frame)) {
+        auto count = graph->k.size();
+        promise(graph->f.size() == count && graph->inputs.size() == count &&
+                graph->wanted.size() == count && graph->len.size() == count);
+        std::uint64_t inputs = 0;
+        for (auto n : graph->inputs) inputs += n;
+        promise(inputs == graph->in.size());
+        promise(slices(graph->payload, graph->len));
+    }
     if (auto submit = decode_submit(frame)) {
         promise(submit->k.size() == submit->len.size());
         auto parts = slices(submit->payload, submit->len);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// File name patterns, numbers, sizes, digits and host lists.
+// File name patterns, numbers, sizes, digits, host lists and srun's words.
 #include "lib/base/strings.h"
 #include "lib/model/pattern.h"
+#include "spank/local.h"
+#include "spank/nodes.h"
 #include "tests/fuzz/target.h"
 
 using namespace dtask;
@@ -18,5 +20,11 @@ DTASK_FUZZ_TARGET(text, bytes) {
     if (auto digits = from_hex(bytes)) promise(digits->size() * 2 == bytes.size());
     promise(from_hex(to_hex(bytes)) == bytes);
     if (auto host = first_host(bytes)) promise(!host->empty() && host->size() <= bytes.size());
+    std::string one(bytes);
+    (void)spank::choose_host(one, {one, "10.0.0.1"});
+    std::vector<std::string> words;
+    for (auto word : split(bytes, ' ')) words.emplace_back(word);
+    for (std::size_t command = 0; command <= words.size() + 1; command++)
+        (void)spank::has_multi_prog(words, command);
     for (auto part : split(bytes, ',')) promise(part.find(',') == part.npos);
 }

@@ -202,6 +202,7 @@ START_TEST(test_multi_prog) {
     ck_assert(!has({"srun", "--", "--multi-prog"}, 1));
     ck_assert(!has({}, 0));
     ck_assert(!has({"srun"}, 5));
+    ck_assert(!has({"srun", "-n2"}, 0)); // no word of a command is known
 }
 END_TEST
 
