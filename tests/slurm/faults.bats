@@ -173,7 +173,7 @@ within() { below "$(since "$1")" "$2" || fail "took $(since "$1") s, limit $2 s"
     start_dask_tasks
     mapfile -t victims < <("$tree/tests/slurm/processes" "$job" |
         awk '/^[0-9]+ python3 .*dask_client/ { print $1 }')
-    kill -KILL "${victims[@]}" || true # one may have ended by itself
+    kill -KILL "${victims[@]}"
     end_step 60
     expect_code 137
     nothing_left 20
