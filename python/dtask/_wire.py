@@ -109,7 +109,7 @@ def parse_header(data):
     """A frame's header (bytes) as a dict with a type. Raises ProtocolError."""
     try:
         header = json.loads(str(data, "utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a frame's header is not JSON: {error}") from None
     if not isinstance(header, dict) or not isinstance(header.get("t"), str):
         raise ProtocolError("a frame's header has no type")
