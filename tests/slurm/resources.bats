@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What a step does where its nodes have little: shared memory, disk, descriptors, processes; and where
-# the clock jumps.
+# What a step does where its nodes have little: shared memory, disk, processes. Descriptors and logs
+# are in tests/e2e/run.bats.
 
 bats_require_minimum_version 1.5.0
 
@@ -41,5 +41,23 @@ small_places() {
     expect_line "$out" "^big OSError .*the value of make\(\) of 104857[0-9]+ bytes could not be written to the worker's store: No space left on device: /dev/shm/\S+ has [0-9.]+ of 16.0 MiB free, $disk/\S+ has [0-9.]+ of 64.0 MiB free\$"
     expect_line "$out" '^after 42$'
     expect_line "$out" '^left *$'
+    nothing_left
+}
+
+@test "a worker that cannot start processes; a work directory that cannot be written" {
+    mkdir -m 555 closed
+    cd closed
+    start_step -N2 -n3 --mem-per-cpu=100 python3 "$clients/long_map.py" 600 10
+    wait_for "the first results" 60 has_field started
+    # Of what the user has on this machine one process more is too many.
+    as_user prlimit --nproc=1:1 --pid "$(one_process worker 2)"
+    kill -KILL "$(one_process executor 2)"
+    end_step 90
+    expect_code 0
+    expect_line "$out" '^right 600$'
+    cat "$err"
+    expect_line "$err" 'task 2 on \S+ cannot serve: .*fork: Resource temporarily unavailable' 1
+    expect_line "$err" 'scheduler file: .*Permission denied' 1
+    cd ..
     nothing_left
 }
