@@ -8,10 +8,20 @@
 # users, and a scratch directory, $TMPDIR, which must be empty when its cluster has ended. A file
 # may set `work_below` to have them below another directory than /tmp.
 
+#
+# DTASK_TEST_SLOW=N says that this machine is N times slower than the bounds are made for: each of
+# wait_for, invoke and below is N times as long then.
+
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 build=${DTASK_BUILD:-$tree/build}
 export PATH=$build:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export PYTHONPATH=$tree/python PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
+
+slow=${DTASK_TEST_SLOW:-1}
+[[ $slow =~ ^[1-9][0-9]?$ ]] || {
+    echo "DTASK_TEST_SLOW='$slow': accepted is a number from 1 to 99" >&2
+    exit 2
+}
 
 # Nothing of a cluster that the tests themselves might run in.
 for variable in $(compgen -v DTASK_ || true); do
@@ -53,9 +63,9 @@ fail() {
 
 # wait_for "what" SECONDS COMMAND...: polls every 50 ms until COMMAND succeeds.
 wait_for() {
-    local what=$1 limit=$2 deadline
+    local what=$1 limit=$((${2%.*} * slow)) deadline
     shift 2
-    deadline=$((${EPOCHREALTIME/./} + ${limit%.*} * 1000000))
+    deadline=$((${EPOCHREALTIME/./} + limit * 1000000))
     until "$@" >/dev/null 2>&1; do
         ((${EPOCHREALTIME/./} < deadline)) || {
             fail "after $limit s: $what did not happen ($*)"
@@ -65,15 +75,16 @@ wait_for() {
     done
 }
 
-# Moments and spans in seconds, with fractions: `since MOMENT`, `below SPAN LIMIT`.
+# Moments and spans in seconds, with fractions: `since MOMENT`, `below SPAN LIMIT`, where LIMIT is
+# what a machine of usual speed may take.
 now() { printf '%s' "$EPOCHREALTIME"; }
 since() { awk "BEGIN { printf \"%.3f\", $EPOCHREALTIME - $1 }"; }
-below() { awk "BEGIN { exit !($1 < $2) }"; }
+below() { awk "BEGIN { exit !($1 < $2 * $slow) }"; }
 
 # invoke SECONDS COMMAND...: output in $out and $err, exit code in $code. COMMAND may begin with
 # the function as_user, where there is one.
 invoke() {
-    local limit=$1 prefix=()
+    local limit=$(($1 * slow)) prefix=()
     shift
     if [[ $1 == as_user ]]; then
         prefix=(as_user)

@@ -126,9 +126,9 @@ client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
     nothing_left $((kill_wait + 2))
 }
 
-@test "twenty steps of one job leave nothing" {
-    printf '%s\n' '#!/bin/bash' '#SBATCH --dtask -N4 -n8 --mem-per-cpu=50' \
-        'for i in $(seq 20); do srun true || echo "step $i: $?"; done' >job.sh
+@test "many steps of one job leave nothing" {
+    printf '%s\n' '#!/bin/bash' "#SBATCH --dtask -N$nodes -n$((2 * nodes)) --mem-per-cpu=50" \
+        "for i in {1..$((20 / slow))}; do srun true || echo \"step \$i: \$?\"; done" >job.sh
     invoke 20 as_user sbatch --parsable -J "$name" -o "$work/job.out" job.sh
     expect_code 0
     job=$(<"$out")

@@ -87,8 +87,13 @@ job_ended() { [[ $(job_field "$job" JobState) != @(PENDING|RUNNING|COMPLETING) ]
 job_field() { scontrol -o show job "$1" | grep -oP "(?<=\b$2=)\S+" | head -n 1; }
 next_job() { scontrol show config | awk '$1 == "NEXT_JOB_ID" { print $3 }'; }
 
-# The request of most tests: 8 tasks of 4 CPUs on 4 nodes.
-request=(-N4 -n8 --cpus-per-task=4 --mem-per-cpu=50)
+# The request of most tests: 8 tasks of 4 CPUs on 4 nodes, two on each; DTASK_TEST_NODES has less.
+# A worker of 4 CPUs has worker_mb, and DTASK_TEST_MB of each CPU has less.
+nodes=${DTASK_TEST_NODES:-4}
+mb_per_cpu=${DTASK_TEST_MB:-50}
+worker_mb=$((4 * mb_per_cpu))
+last_task=$((2 * nodes - 1))
+request=(-N"$nodes" -n$((2 * nodes)) --cpus-per-task=4 --mem-per-cpu="$mb_per_cpu")
 
 # run_srun SECONDS ARGS...: a plain srun, as the user.
 run_srun() {

@@ -6,7 +6,8 @@ bats_require_minimum_version 1.5.0
 load lib
 
 start_map() {
-    start_step "${request[@]}" python3 "$clients/hold_token.py" "$work/token" "${1:-4000}"
+    count=$1
+    start_step "${request[@]}" python3 "$clients/hold_token.py" "$work/token" "$count"
     wait_for "the first results" 60 has_field started
 }
 
@@ -24,7 +25,7 @@ knock() { timeout 40 python3 "$clients/stranger.py" "$@"; }
 map_goes_on() {
     end_step 90
     expect_code 0
-    expect_line "$out" "^right $1$"
+    expect_line "$out" "^right $count$"
     nothing_left
 }
 
@@ -46,13 +47,13 @@ knock_all_ways() {
 @test "strangers at the scheduler's port: closed, logged, the map goes on" {
     start_map 4500
     knock_all_ways scheduler
-    map_goes_on 4500
+    map_goes_on
 }
 
 @test "strangers at a worker's port: closed, logged, the map goes on" {
     start_map 4500
-    knock_all_ways worker 3
-    map_goes_on 4500
+    knock_all_ways worker "$last_task"
+    map_goes_on
 }
 
 @test "the token is in no argv, no log and no file that others may read" {
@@ -79,7 +80,7 @@ knock_all_ways() {
     [[ $output != *"$token"* ]] || fail "scontrol show job shows it"
     run scontrol -d show step "$job.0"
     [[ $output != *"$token"* ]] || fail "scontrol show step shows it"
-    map_goes_on 1000
+    map_goes_on
     run grep -aF -- "$token" "$out" "$err"
     [[ -z $output ]] || fail "the step said it"
 }
@@ -88,7 +89,7 @@ knock_all_ways() {
     start_map 800
     run find "$TMPDIR" -mindepth 1 -maxdepth 1 -perm /077
     [[ -z $output ]] || fail "open to others: $output"
-    map_goes_on 800
+    map_goes_on
 }
 
 @test "functions see nothing of the launch: no DTASK_LAUNCH, no option of the plugin" {
@@ -98,5 +99,5 @@ knock_all_ways() {
         run grep -azE '^(DTASK_LAUNCH|SLURM_DTASK_|.*SLURM_SPANK_OPTION_dtask)' "/proc/$pid/environ"
         [[ -z $output ]] || fail "process $pid has ${output%%=*}"
     done
-    map_goes_on 800
+    map_goes_on
 }
