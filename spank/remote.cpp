@@ -171,6 +171,7 @@ Result<void> Remote::set_limits(const Step &step, pid_t task, uid_t uid) {
     if (!done) return done;
     auto limits =
         group_limits(driver_->version(), step.role, step.limits, step.facts.cpus_per_task);
+    limits.tasks = step.facts.local_ntasks;
     auto name = group_name(step.facts);
     // Noted first, so that whatever goes wrong on the way is removed in the end.
     made_.push_back({std::move(*membership), name});

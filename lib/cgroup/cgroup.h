@@ -12,7 +12,9 @@
 // the controller has no task_N, a tree of our own, dtask/job_J/step_S/task_RANK
 // below the controller's root. The same for cpu. Only cgroup.procs is the user's.
 // v2: the limits are set on task_N itself, for Slurm sees only processes that
-// are directly in it; there is nothing to make, join or remove.
+// are directly in it; there is nothing to make, join or remove. The memory limit
+// is cut where it would leave no room below a limit of the groups above: at theirs
+// the kernel kills, and Slurm's verdict is that of a step out of memory.
 //
 // Safety on root's side: each directory is opened from the one above it with
 // O_NOFOLLOW, the root's and the controller's file system must be the
@@ -69,6 +71,7 @@ struct GroupName {
 struct Limits {
     std::uint64_t memory = 0;       ///< v1 memory.limit_in_bytes, v2 memory.high
     std::uint64_t cpu_quota_us = 0; ///< per 100,000 µs
+    std::uint32_t tasks = 1;        ///< that share the groups above
 };
 
 /// What the file system looks like. A unit test gives a plain directory: it
@@ -141,6 +144,8 @@ public:
 
     Result<std::uint64_t> memory_limit() const; ///< 0 = none
     Result<std::uint64_t> memory_usage() const;
+    /// Of the usage what the kernel cannot take back: all but cached files. v2 only.
+    Result<std::uint64_t> memory_needed() const;
     Result<std::uint64_t> memory_peak() const;
     Result<std::uint64_t> oom_kills() const;    ///< since the group was made
     Result<std::uint64_t> cpu_quota_us() const; ///< 0 = none

@@ -4,6 +4,8 @@
 // the drivers made it, then joined and read.
 #include "lib/cgroup/cgroup.h"
 
+#include <algorithm>
+
 #include <fcntl.h>
 
 #include "lib/base/strings.h"
@@ -150,6 +152,22 @@ Result<std::uint64_t> WorkerGroup::memory_limit() const {
 Result<std::uint64_t> WorkerGroup::memory_usage() const {
     if (!memory_) return fail("no memory limit");
     return read_number(memory_, version_ == 2 ? "memory.current" : "memory.usage_in_bytes");
+}
+
+Result<std::uint64_t> WorkerGroup::memory_needed() const {
+    auto used = memory_usage();
+    if (!used) return used;
+    auto text = read_at(memory_.get(), "memory.stat");
+    if (!text) return fail_from(std::move(text));
+    std::uint64_t cached = 0;
+    for (auto line : split(*text, '\n')) {
+        auto blank = line.find(' ');
+        if (blank == line.npos) continue;
+        auto key = line.substr(0, blank);
+        if (key == "active_file" || key == "inactive_file" || key == "slab_reclaimable")
+            cached += parse_uint(line.substr(blank + 1)).value_or(0);
+    }
+    return *used - std::min(cached, *used);
 }
 
 Result<std::uint64_t> WorkerGroup::memory_peak() const {

@@ -8,7 +8,10 @@
 #include "lib/cgroup/drivers.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
+
+#include "lib/base/strings.h"
 
 namespace dtask::cgroup {
 namespace {
@@ -19,6 +22,19 @@ std::uint64_t last_resort(std::uint64_t limit) {
     std::uint64_t sum = 0;
     auto slack = std::max(limit / 8, least_slack);
     return __builtin_add_overflow(limit, slack, &sum) ? limit : sum;
+}
+
+// For what the tasks may pass their limits by before the worker sees it, and for
+// slurmstepd. Growth is slowed from memory.high on: by 2 % it comes to a crawl.
+std::uint64_t reserve(std::uint64_t of) {
+    constexpr std::uint64_t least = std::uint64_t{16} << 20, part = 50;
+    return std::max(of / part, std::min(least, of / 4));
+}
+
+/// What one of `tasks` may have below a group that is limited to `of`, in whole pages.
+std::uint64_t share_below(std::uint64_t of, std::uint32_t tasks) {
+    constexpr std::uint64_t page = 4096;
+    return std::max((of - reserve(of)) / std::max(tasks, 1u) / page, std::uint64_t{1}) * page;
 }
 
 class V2 final : public Driver {
@@ -37,7 +53,10 @@ public:
         if (limits.memory == 0 && limits.cpu_quota_us == 0) return {};
         auto task = own_task(where);
         if (!task) return fail_from(std::move(task));
-        auto done = set(*task, limits);
+        auto cut = limits;
+        if (auto above = limit_above(where); above && limits.memory > 0)
+            cut.memory = std::min(limits.memory, share_below(*above, limits.tasks));
+        auto done = set(*task, cut);
         if (!done) (void)clear(*task);
         return done;
     }
@@ -88,6 +107,24 @@ private:
         auto root = Dir::open_mount(layout_, *mount);
         if (!root) return fail_from(std::move(root));
         return root->down(*own);
+    }
+
+    /// The tightest memory.max of the groups above the task's own.
+    std::optional<std::uint64_t> limit_above(const Membership &where) const {
+        auto mount = find_mount(layout_, "");
+        auto path = mount ? path_in(where, *mount) : std::nullopt;
+        auto own = path ? own_task_path(*path) : std::nullopt;
+        if (!own) return {};
+        auto root = Dir::open_mount(layout_, *mount);
+        std::optional<std::uint64_t> tightest;
+        for (auto end = own->rfind('/'); root && end != 0 && end != own->npos;
+             end = own->rfind('/', end - 1)) {
+            auto dir = root->down(std::string_view(*own).substr(0, end));
+            auto text = dir ? dir->read("memory.max") : Result<std::string>(fail(""));
+            auto bytes = text ? parse_uint(*text) : std::nullopt; // "max" is none
+            if (bytes) tightest = std::min(tightest.value_or(*bytes), *bytes);
+        }
+        return tightest;
     }
 
     Layout layout_;

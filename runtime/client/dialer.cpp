@@ -9,7 +9,10 @@ namespace dtask::client {
 
 namespace {
 
-constexpr std::int64_t patience_ms = 1'000; // for one candidate to prove itself
+// For one candidate to prove itself. A scheduler that is slow is left in vain, so it is doubled
+// each round; the first one, which is the right one as a rule, gets the whole of it, others a part.
+constexpr std::int64_t least_patience_ms = 1'000, most_patience_ms = 8'000;
+constexpr std::int64_t patience_part = 4;
 constexpr std::int64_t longest_pause_ms = 500;
 
 } // namespace
@@ -36,7 +39,8 @@ void Dialer::send(proto::Frame frame) {
 void Dialer::attempt() {
     auto fd = ev::begin_connect(address());
     if (!fd) return next(fd.error().text());
-    patience_.set(patience_ms);
+    patience_.set(current_ == 0 ? patience_ms_
+                                : std::max(patience_ms_ / patience_part, least_patience_ms));
     link_ = proto::Link::initiate(
         loop_, std::move(*fd), port_of(address()), token_, role_,
         {.on_open =
@@ -68,6 +72,7 @@ void Dialer::next(const std::string &why) {
     round_size_ = std::min(round_size_ * 2, candidates_.size());
     retry_.set(pause_ms_);
     pause_ms_ = std::min(pause_ms_ * 2, longest_pause_ms);
+    patience_ms_ = std::min(patience_ms_ * 2, most_patience_ms);
 }
 
 std::vector<std::string> addresses(const std::string &host,

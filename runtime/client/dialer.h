@@ -56,7 +56,7 @@ private:
     bool connected_ = false;
     bool over_ = false;
     std::size_t current_ = 0, round_size_ = 1;
-    std::int64_t pause_ms_ = 10;
+    std::int64_t pause_ms_ = 10, patience_ms_ = 1'000; // of this round
     std::string last_failure_;
     ev::Timer retry_, patience_, deadline_;
     std::unique_ptr<proto::Link> link_;

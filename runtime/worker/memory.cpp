@@ -10,6 +10,8 @@ namespace {
 // The kernel walks through all that is mapped: after each exact measuring we do without for ten
 // times as long as it took, but not for longer than a worker may be over its limit.
 constexpr std::int64_t pauses_per_exact = 10, longest_pause_us = 900'000;
+// What an executor's children had may be in the group for a moment after its end.
+constexpr std::int64_t settling_us = 500'000;
 
 } // namespace
 
@@ -29,6 +31,10 @@ std::vector<int> Memory::join_fds() const {
 
 bool Memory::counts_values() const {
     return group_ && group_->has_memory() && group_->needs_join();
+}
+
+bool Memory::watches_group() const {
+    return group_ && group_->has_memory() && !group_->needs_join();
 }
 
 bool Memory::needs_watch() const { return limit_ > 0 && !counts_values(); }
@@ -61,9 +67,19 @@ std::uint64_t Memory::measure(std::vector<Family> &families, std::uint64_t mappa
 
 std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
                                         const SharedMemory &shared) {
+    if (watches_group()) {
+        // Of all looks but a few, this is all.
+        auto used = group_->memory_usage();
+        if (used && *used <= limit_) {
+            settled_us_ = 0;
+            return {};
+        }
+    }
     std::vector<Family> families;
     for (auto pid : executors) families.push_back({pid, family_of(pid), true});
     for (auto pid : strays_.find(executors)) families.push_back({pid, family_of(pid), false});
+    if (watches_group())
+        return over_group_limit(families, shared.stored - std::min(shared.fixed, shared.stored));
     auto sum = shared.fixed + measure(families, shared.mappable, resident);
     if (sum <= limit_) return {};
 
@@ -79,11 +95,35 @@ std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
     }
     auto largest = std::ranges::max_element(families, {}, &Family::bytes);
     if (largest == families.end() || largest->bytes == 0) return {};
-    if (!largest->executor)
-        return is_ending(largest->root) ? std::nullopt : std::optional(largest->root);
-    auto known = std::ranges::find(killed_, largest->root, &Kill::executor);
-    if (known == killed_.end()) killed_.push_back({largest->root, sum});
-    return largest->root;
+    if (!largest->executor && is_ending(largest->root)) return {};
+    return kill(*largest, sum);
+}
+
+pid_t Memory::kill(const Family &family, std::uint64_t sum) {
+    auto known = std::ranges::find(killed_, family.root, &Kill::executor);
+    if (family.executor && known == killed_.end()) killed_.push_back({family.root, sum});
+    return family.root;
+}
+
+// The group's counter falls when a process that was killed has gone, its resident
+// set before: none other is to die for it meanwhile.
+std::optional<pid_t> Memory::over_group_limit(std::vector<Family> &families,
+                                              std::uint64_t movable) {
+    for (const auto &family : families)
+        if (std::ranges::find(killed_, family.root, &Kill::executor) != killed_.end())
+            return family.root;
+    if (clock_.now_us() < settled_us_) return {};
+    auto needed = group_->memory_needed();
+    if (!needed || *needed - std::min(movable, *needed) <= limit_) return {};
+    // Which has most is all that matters, so a rough measure will do.
+    (void)measure(families, 0, resident);
+    auto largest = std::ranges::max_element(families, {}, &Family::bytes);
+    if (largest == families.end() || largest->bytes == 0) return {};
+    if (!largest->executor) {
+        if (is_ending(largest->root)) return {};
+        settled_us_ = clock_.now_us() + settling_us;
+    }
+    return kill(*largest, *needed);
 }
 
 bool Memory::was_memory_kill(pid_t executor) {
@@ -91,6 +131,7 @@ bool Memory::was_memory_kill(pid_t executor) {
     if (killed != killed_.end()) {
         last_peak_ = killed->sum;
         killed_.erase(killed);
+        settled_us_ = clock_.now_us() + settling_us;
         return true;
     }
     if (!group_ || !group_->has_memory()) return false;

@@ -2,10 +2,12 @@
 //
 // Memory: what holds the worker's executors to their limit, and what can be
 // read of it. With a cgroup of their own (v1) the kernel kills the executor
-// that goes over; without one (v2, no root-made group, no Slurm) `watch` finds
-// it by the resident sets of its family and the worker kills it. Values in shared
-// memory count for the worker that keeps them, once, and for no executor that has
-// them mapped. Bytes; 0 = no limit.
+// that goes over. On v2 the group is the whole task's: the kernel slows it down at
+// the limit, and `watch`, which reads the group's own counters, has the worker kill
+// before the kernel would. Without a group (not made by root, no Slurm) the resident
+// sets of the executors' families are looked at. Values in shared memory count for
+// the worker that keeps them, once, and for no executor that has them mapped.
+// Bytes; 0 = no limit.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +44,8 @@ public:
     bool needs_watch() const;
     /// Does the kernel kill at the limit, which what executors store counts against?
     bool counts_values() const;
+    /// Is it looked after by the group's own counters?
+    bool watches_group() const;
 
     /// Of all executors and the values that are kept: the group's usage, or the
     /// sum of resident sets. What several have mapped counts once.
@@ -78,6 +82,9 @@ private:
         std::uint64_t bytes = 0;
     };
 
+    std::optional<pid_t> over_group_limit(std::vector<Family> &families,
+                                          std::uint64_t movable);
+    pid_t kill(const Family &family, std::uint64_t sum);
     std::uint64_t measure(std::vector<Family> &families, std::uint64_t mappable,
                           std::uint64_t (*of)(pid_t, std::uint64_t)) const;
 
@@ -90,6 +97,8 @@ private:
     Strays strays_;
     SteadyClock clock_;
     std::int64_t next_exact_us_ = 0; ///< when to measure exactly again
+    /// Until then the group may still have what the last one that was killed had.
+    std::int64_t settled_us_ = 0;
 };
 
 } // namespace dtask::worker

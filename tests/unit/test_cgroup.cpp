@@ -394,6 +394,34 @@ START_TEST(test_v2) {
 }
 END_TEST
 
+// At a limit of Slurm's the kernel kills, and the step is out of memory: the worker stays below.
+START_TEST(test_v2_leaves_room_below_limits_above) {
+    V2Tree tree;
+    auto driver = must(make_driver(tree.layout));
+    constexpr std::uint64_t mib = 1 << 20;
+    auto high = [&](std::uint64_t memory, std::uint32_t tasks) {
+        must(driver->make_worker_group(v2_member, name, {memory, 0, tasks}, getuid()));
+        return std::stoull(get(tree.task + "/memory.high"));
+    };
+    auto user = fs::path(tree.task).parent_path();
+    auto job = user.parent_path().parent_path();
+    put(user / "memory.max", "max\n");
+    ck_assert_uint_eq(high(400 * mib, 1), 400 * mib);
+    put(job / "memory.max", std::to_string(400 * mib) + "\n");
+    ck_assert_uint_eq(high(400 * mib, 1), 384 * mib);
+    ck_assert_uint_eq(high(200 * mib, 2), 192 * mib);
+    ck_assert_uint_eq(high(100 * mib, 2), 100 * mib); // has room
+    ck_text_eq(get(tree.task + "/memory.max"), std::to_string(132 * mib).c_str());
+    put(user / "memory.max", std::to_string(200 * mib) + "\n"); // the tightest counts
+    ck_assert_uint_eq(high(400 * mib, 1), 184 * mib);
+    put(user / "memory.max", std::to_string(6000 * mib) + "\n");
+    put(job / "memory.max", "max\n");
+    ck_assert_uint_eq(high(6000 * mib, 1), 5880 * mib); // a 50th of what is large
+    put(user / "memory.max", "4096\n");
+    ck_assert_uint_eq(high(6000 * mib, 9), 4096);
+}
+END_TEST
+
 START_TEST(test_v2_shared_task_is_refused) {
     V2Tree tree;
     auto driver = must(make_driver(tree.layout));
@@ -439,6 +467,7 @@ Suite *suite() {
     tcase_add_test(c, test_mount_of_a_part);
     tcase_add_test(c, test_v1_users_side);
     tcase_add_test(c, test_v2);
+    tcase_add_test(c, test_v2_leaves_room_below_limits_above);
     tcase_add_test(c, test_v2_shared_task_is_refused);
     tcase_add_test(c, test_v2_failure_is_undone);
     suite_add_tcase(s, c);

@@ -142,6 +142,40 @@ START_TEST(test_v2_group) {
 }
 END_TEST
 
+// v2: the group's counters say when, the families who.
+START_TEST(test_v2_watch) {
+    Group group(2);
+    Holder small(8 * mib), large(16 * mib);
+    auto memory = group.memory();
+    std::vector<pid_t> both{small.pid(), large.pid()};
+    auto used = [&](std::uint64_t bytes, std::uint64_t cached) {
+        put(group.place + "/memory.current", std::to_string(bytes) + "\n");
+        put(group.place + "/memory.stat", "anon 1\nactive_file " + std::to_string(cached) +
+                                              "\ninactive_file 4096\nslab_reclaimable 0\n");
+    };
+    used(200 * mib, 0);
+    ck_assert(!memory.over_limit(both));
+    used(203 * mib, 4 * mib); // files, which the kernel takes back
+    ck_assert(!memory.over_limit(both));
+    used(203 * mib, mib);
+    ck_assert(!memory.over_limit(both, {0, 10 * mib, 0, 0})); // values that can be moved
+    ck_assert(memory.over_limit(both, {0, 10 * mib, 0, 10 * mib}) == large.pid());
+    // Its memory has gone from its resident set and not yet from the group.
+    auto pid = large.pid();
+    large.end();
+    ck_assert(memory.over_limit(both) == pid);
+    ck_assert(memory.was_memory_kill(pid));
+    ck_assert_uint_eq(memory.peak(), 202 * mib - 4096);
+    ck_assert(!memory.over_limit({small.pid()}));
+    // Once the group was below its limit, the next may die for it.
+    used(100 * mib, 0);
+    ck_assert(!memory.over_limit({small.pid()}));
+    used(203 * mib, 0);
+    ck_assert(memory.over_limit({small.pid()}) == small.pid());
+    ck_assert(!Group(2).memory().over_limit({}));
+}
+END_TEST
+
 START_TEST(test_each_kill_is_attributed_once) {
     for (int version : {1, 2}) {
         Group group(version);
@@ -393,10 +427,11 @@ Suite *suite() {
     auto c = tcase_create("memory");
     tcase_set_timeout(c, 20);
     for (auto test :
-         {test_without_a_limit, test_v1_group, test_v2_group, test_each_kill_is_attributed_once,
-          test_old_kills_are_forgotten, test_watch_takes_the_largest, test_mapped_values_count_once,
-          test_values_and_the_limit, test_children_count, test_shared_pages_count_once,
-          test_what_is_left_behind_counts, test_peak_is_of_the_last_kill, test_what_is_ending})
+         {test_without_a_limit, test_v1_group, test_v2_group, test_v2_watch,
+          test_each_kill_is_attributed_once, test_old_kills_are_forgotten,
+          test_watch_takes_the_largest, test_mapped_values_count_once, test_values_and_the_limit,
+          test_children_count, test_shared_pages_count_once, test_what_is_left_behind_counts,
+          test_peak_is_of_the_last_kill, test_what_is_ending})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
