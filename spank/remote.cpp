@@ -106,7 +106,8 @@ cgroup::Limits group_limits(int cgroup_version, const model::Role &role,
                             const model::WorkerLimits &limits, std::uint32_t cpus_per_task) {
     bool shared = role.scheduler || role.client;
     if (cgroup_version == 1 || !shared) return {limits.memory, limits.cpu_quota_us};
-    return {0, limits.cpu_quota_us == 0 ? 0 : cpus_per_task * model::cpu_period_us};
+    return {limits.task_memory,
+            limits.cpu_quota_us == 0 ? 0 : cpus_per_task * model::cpu_period_us};
 }
 
 Remote::Remote(std::span<const char *const> words, std::string_view default_launcher,

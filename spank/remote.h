@@ -44,8 +44,8 @@ struct TaskFacts {
 /// client's own.
 bool is_ours(std::string_view variable);
 
-/// The limits that go into a cgroup. On v2 the group is the whole task's, so a
-/// worker that shares its task with the client is left to its launcher's watch.
+/// The limits that go into a cgroup. On v2 the group is the whole task's: one that
+/// has scheduler or client too gets all of the task's share.
 cgroup::Limits group_limits(int cgroup_version, const model::Role &role,
                             const model::WorkerLimits &limits, std::uint32_t cpus_per_task);
 

@@ -100,7 +100,8 @@ Result<int> work(Env env) {
     auto plan = model::plan(spec->options.slots, spec->ntasks, spec->cpus_per_task);
     auto role = plan ? model::role_of(*plan, spec->rank) : model::Role{};
     settings->about.without_group = launch::without_group(*spec, role, *group);
-    Memory memory(std::move(*group), spec->worker_memory);
+    Memory memory(std::move(*group), spec->worker_memory, ::getppid(),
+                  role.scheduler || role.client);
     settings->about.memory_limit = memory.limit();
 
     ev::Loop loop;

@@ -15,11 +15,16 @@ constexpr std::int64_t settling_us = 500'000;
 
 } // namespace
 
-Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit, pid_t launcher)
+Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit, pid_t launcher,
+               bool shared)
     : group_(std::move(group)), limit_(limit), strays_(launcher) {
     if (!group_ || !group_->has_memory()) return;
+    shared_ = shared && watches_group();
     // What the kernel enforces is the truth, whatever we were told.
-    if (auto enforced = group_->memory_limit(); enforced && *enforced > 0) limit_ = *enforced;
+    if (auto enforced = group_->memory_limit(); enforced && *enforced > 0) {
+        group_limit_ = *enforced;
+        limit_ = shared_ && limit_ > 0 ? std::min(limit_, group_limit_) : group_limit_;
+    }
     kills_seen_ = kills_before_ = group_->oom_kills().value_or(0);
 }
 
@@ -67,19 +72,22 @@ std::uint64_t Memory::measure(std::vector<Family> &families, std::uint64_t mappa
 
 std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
                                         const SharedMemory &shared) {
+    bool group_over = false;
     if (watches_group()) {
-        // Of all looks but a few, this is all.
         auto used = group_->memory_usage();
-        if (used && *used <= limit_) {
-            settled_us_ = 0;
-            return {};
-        }
+        group_over = used && *used > group_limit_;
+        if (!group_over) settled_us_ = 0;
+        // Of all looks but a few, this is all.
+        if (!group_over && !shared_) return {};
     }
     std::vector<Family> families;
     for (auto pid : executors) families.push_back({pid, family_of(pid), true});
     for (auto pid : strays_.find(executors)) families.push_back({pid, family_of(pid), false});
-    if (watches_group())
-        return over_group_limit(families, shared.stored - std::min(shared.fixed, shared.stored));
+    if (group_over) {
+        auto movable = shared.stored - std::min(shared.fixed, shared.stored);
+        auto victim = over_group_limit(families, movable);
+        if (victim || !shared_) return victim;
+    }
     auto sum = shared.fixed + measure(families, shared.mappable, resident);
     if (sum <= limit_) return {};
 
@@ -114,9 +122,11 @@ std::optional<pid_t> Memory::over_group_limit(std::vector<Family> &families,
             return family.root;
     if (clock_.now_us() < settled_us_) return {};
     auto needed = group_->memory_needed();
-    if (!needed || *needed - std::min(movable, *needed) <= limit_) return {};
+    if (!needed || *needed - std::min(movable, *needed) <= group_limit_) return {};
     // Which has most is all that matters, so a rough measure will do.
-    (void)measure(families, 0, resident);
+    auto executors = measure(families, 0, resident);
+    // It is the client that fills the task: the death of an executor would not help it.
+    if (shared_ && executors < *needed / 2) return {};
     auto largest = std::ranges::max_element(families, {}, &Family::bytes);
     if (largest == families.end() || largest->bytes == 0) return {};
     if (!largest->executor) {

@@ -33,9 +33,11 @@ struct SharedMemory {
 
 class Memory {
 public:
-    /// `launcher` adopts what loses its parent.
+    /// `launcher` adopts what loses its parent. `shared`: the task has the scheduler or
+    /// the client, too. On v2 the group is the whole task's then, and `limit` what the
+    /// executors may have of it.
     Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit,
-           pid_t launcher = ::getppid());
+           pid_t launcher = ::getppid(), bool shared = false);
 
     std::uint64_t limit() const { return limit_; }
     /// cgroup.procs descriptors that an executor joins when it starts.
@@ -90,6 +92,8 @@ private:
 
     std::optional<cgroup::WorkerGroup> group_;
     std::uint64_t limit_ = 0;
+    std::uint64_t group_limit_ = 0; ///< v2: of the whole task
+    bool shared_ = false;
     std::uint64_t kills_seen_ = 0;           ///< by the kernel, attributed or too old
     std::uint64_t kills_before_ = 0;         ///< all, when forget_old_kills() was last called
     std::vector<Kill> killed_;               ///< by the watch, and not known yet to be dead

@@ -57,10 +57,10 @@ struct Group {
     void kills(int n) {
         put(events, "oom_kill_disable 0\nunder_oom 0\noom_kill " + std::to_string(n) + "\n");
     }
-    Memory memory(std::uint64_t told = 0) {
+    Memory memory(std::uint64_t told = 0, bool shared = false) {
         auto group = must(cgroup::WorkerGroup::find(layout, self, {1, 0, 0}));
         ck_assert(group.has_value());
-        return Memory(std::move(group), told);
+        return Memory(std::move(group), told, ::getppid(), shared);
     }
 
     test::Scratch scratch;
@@ -173,6 +173,30 @@ START_TEST(test_v2_watch) {
     used(203 * mib, 0);
     ck_assert(memory.over_limit({small.pid()}) == small.pid());
     ck_assert(!Group(2).memory().over_limit({}));
+}
+END_TEST
+
+// v2, in a task that has the client too: the executors have a part of the group's limit, and
+// die for the whole only where most of it is theirs.
+START_TEST(test_v2_watch_beside_the_client) {
+    Group group(2);
+    Holder holder(60 * mib);
+    auto memory = group.memory(100 * mib, true);
+    ck_assert_uint_eq(memory.limit(), 100 * mib);
+    auto used = [&](std::uint64_t bytes) {
+        put(group.place + "/memory.current", std::to_string(bytes) + "\n");
+        put(group.place + "/memory.stat", "anon 1\n");
+    };
+    used(150 * mib);
+    ck_assert(!memory.over_limit({holder.pid()}));
+    used(201 * mib);
+    ck_assert(!memory.over_limit({holder.pid()})); // the client's fault
+    Holder more(60 * mib);
+    ck_assert(memory.over_limit({holder.pid(), more.pid()}).has_value());
+    used(150 * mib);
+    auto small = group.memory(50 * mib, true);
+    ck_assert(small.over_limit({holder.pid()}) == holder.pid()); // its own limit
+    ck_assert_uint_eq(group.memory(300 * mib, true).limit(), 200 * mib);
 }
 END_TEST
 
@@ -428,10 +452,10 @@ Suite *suite() {
     tcase_set_timeout(c, 20);
     for (auto test :
          {test_without_a_limit, test_v1_group, test_v2_group, test_v2_watch,
-          test_each_kill_is_attributed_once, test_old_kills_are_forgotten,
-          test_watch_takes_the_largest, test_mapped_values_count_once, test_values_and_the_limit,
-          test_children_count, test_shared_pages_count_once, test_what_is_left_behind_counts,
-          test_peak_is_of_the_last_kill, test_what_is_ending})
+          test_v2_watch_beside_the_client, test_each_kill_is_attributed_once,
+          test_old_kills_are_forgotten, test_watch_takes_the_largest, test_mapped_values_count_once,
+          test_values_and_the_limit, test_children_count, test_shared_pages_count_once,
+          test_what_is_left_behind_counts, test_peak_is_of_the_last_kill, test_what_is_ending})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

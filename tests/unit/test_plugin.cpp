@@ -547,9 +547,10 @@ START_TEST(test_group_limits) {
     ck_assert_uint_eq(v1.cpu_quota_us, 200'000);
     auto v2 = group_limits(2, worker, limits, 4);
     ck_assert_uint_eq(v2.memory, 100);
-    // On v2 the group is the whole task: neither may its client be throttled.
+    // On v2 the group is the whole task, client and scheduler included.
+    limits.task_memory = 300;
     auto v2_shared = group_limits(2, shared, limits, 4);
-    ck_assert_uint_eq(v2_shared.memory, 0);
+    ck_assert_uint_eq(v2_shared.memory, 300);
     ck_assert_uint_eq(v2_shared.cpu_quota_us, 400'000);
 }
 END_TEST
