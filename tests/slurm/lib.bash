@@ -95,6 +95,16 @@ worker_mb=$((4 * mb_per_cpu))
 last_task=$((2 * nodes - 1))
 request=(-N"$nodes" -n$((2 * nodes)) --cpus-per-task=4 --mem-per-cpu="$mb_per_cpu")
 
+# in_force MB STEP_MB TASKS: bytes of the limit of a worker that was given MB, where the step has
+# STEP_MB on the node for so many tasks: on cgroup v2 room is left below Slurm's own.
+in_force() {
+    local bytes=$(($1 << 20)) step=$(($2 << 20)) room share
+    room=$((step / 50 > 16 << 20 ? step / 50 : 16 << 20))
+    share=$(((step - room) / $3 / 4096 * 4096))
+    if [[ -e /sys/fs/cgroup/cgroup.controllers ]] && ((share < bytes)); then bytes=$share; fi
+    echo "$bytes"
+}
+
 # run_srun SECONDS ARGS...: a plain srun, as the user.
 run_srun() {
     local limit=$1

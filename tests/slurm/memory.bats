@@ -6,21 +6,23 @@ bats_require_minimum_version 1.5.0
 load lib
 
 @test "MemoryLimitExceeded for it alone, 200 right results, exit code 0, COMPLETED" {
+    local limit
+    limit=$(in_force "$worker_mb" $((2 * worker_mb)) 2)
     step_limit=90
     step "${request[@]}" --dtask-slots=dedicated python3 "$clients/memory_hog.py"
     expect_code 0
     expect_line "$out" '^right 200$'
-    expect_line "$out" "^limit $((worker_mb << 20))$"
+    expect_line "$out" "^limit $limit$"
     expect_line "$out" '^task \S*hog'
     # The message names all of it for a person.
     for name in worker node; do
         [[ -n $(field "$name") && $(field "$name") != None ]] || fail "no $name"
         expect_line "$out" "^message .*$(field "$name")"
     done
-    expect_line "$out" "^message .*hog.*$worker_mb"
+    expect_line "$out" "^message .*hog.*$((limit >> 20))"
     local peak
     peak=$(field peak)
-    ((peak > worker_mb * 3 / 4 << 20 && peak <= worker_mb * 21 / 20 << 20)) || fail "peak $peak"
+    ((peak > limit * 3 / 4 && peak <= limit * 21 / 20)) || fail "peak $peak"
     [[ $(job_field "$job" JobState) == COMPLETED ]] || fail "$(job_field "$job" JobState)"
     [[ $(job_field "$job" ExitCode) == 0:0 ]]
     nothing_left
