@@ -145,7 +145,7 @@ class Scene:
                     state = "-"
                 file.write(f"{pid} {state} {words}\n")
             for path in (self.directory / ".dtask").glob("*.json"):
-                file.write(run(str(TREE / "build/dtask"), "status", "--json", str(path)))
+                file.write(run("dtask", "status", "--json", str(path)))
 
     def _judge(self, code):
         error = (self.directory / "err").read_text(errors="replace")
