@@ -94,7 +94,9 @@ inline void check_invariants(const scheduler::Core &core) {
                       "idle_order holds a worker twice, or one that is gone");
     std::map<FunctionId, std::uint64_t> needs;
     std::uint64_t keys = 0;
-    for (const auto &[id, task] : core.tasks) {
+    for (const auto &entry : core.tasks) {
+        const auto &id = entry.first; // clang 14's lambdas take no structured binding
+        const Task &task = entry.second;
         holds(ready[id] == (task.state == State::ready ? 1 : 0));
         bool at_worker = task.state == State::assigned || task.state == State::gathering;
         holds(assigned[id] == (at_worker ? 1 : 0));
