@@ -84,8 +84,7 @@ private:
         std::uint64_t bytes = 0;
     };
 
-    std::optional<pid_t> over_group_limit(std::vector<Family> &families,
-                                          std::uint64_t movable);
+    std::optional<pid_t> over_group_limit(std::vector<Family> &families, std::uint64_t movable);
     pid_t kill(const Family &family, std::uint64_t sum);
     std::uint64_t measure(std::vector<Family> &families, std::uint64_t mappable,
                           std::uint64_t (*of)(pid_t, std::uint64_t)) const;
