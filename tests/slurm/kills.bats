@@ -5,9 +5,9 @@ bats_require_minimum_version 1.5.0
 
 load lib
 
-# start_map [COUNT]: calls of 20 ms, 2,000 of them (fewer on a slow machine), under way.
+# start_map [COUNT]: calls of 20 ms, 2,000 of them, under way.
 start_map() {
-    count=$((${1:-2000} / slow))
+    count=${1:-2000}
     start_step "${request[@]}" python3 "$clients/long_map.py" "$count" 20
     wait_for "the first results" 60 has_field started
 }
