@@ -68,6 +68,7 @@ class Job:
             with open(self.file, "w", encoding="utf-8") as file:
                 json.dump(old_file, file)
         self.deadline = time.monotonic() + limit
+        self.gone, self.ask_again = False, time.monotonic() + 2
         script = os.path.join(self.directory, "job.sh")
         with open(script, "w", encoding="utf-8") as file:
             file.write("#!/bin/bash\nexport SLURM_CPUS_PER_TASK=1\necho start $(date +%s.%N)\n"
@@ -86,19 +87,28 @@ class Job:
     def lives(self):
         return bool(slurm("squeue", "-h", "-j", self.job))
 
+    def ended(self):
+        """Whether the job has gone. Slurm is asked now and then only: it has other things to do."""
+        if time.monotonic() >= self.ask_again:
+            self.gone = not self.lives()
+            self.ask_again = time.monotonic() + (1 if self.says("code") else 5)
+        return self.gone
+
     def wait_for(self, condition):
         """Whether it became true before the job ended or its time was over."""
         while not condition():
-            if time.monotonic() > self.deadline or not self.lives():
+            if time.monotonic() > self.deadline or self.ended():
                 return condition()
             time.sleep(0.05)
         return True
 
     def finish(self):
         """Until the job has gone, or hangs; then nothing of it is left."""
-        while self.lives() and time.monotonic() < self.deadline:
+        while not self.ended() and time.monotonic() < self.deadline:
+            if self.says("code"):
+                self.ask_again = min(self.ask_again, time.monotonic() + 1)
             time.sleep(0.2)
-        self.hangs = self.lives()
+        self.hangs = not self.gone
         self.said = {}
         for line in self.lines():
             name, _, value = line.partition(" ")
