@@ -19,6 +19,21 @@ void forget_copy(Core &core, TaskId id, WorkerId worker) {
         found->second.holds.erase(id);
 }
 
+// A copy is lost, and others are left: who had counted on it, on that node, and
+// waits for another input only.
+void give_back_heirs(Reactor r, TaskId id) {
+    for (auto heir : std::vector(r.core.tasks.at(id).heirs)) {
+        auto found = r.core.tasks.find(heir);
+        auto source = r.core.tasks.find(id); // may go with the last one that needs it
+        if (source == r.core.tasks.end()) return;
+        if (found == r.core.tasks.end() || found->second.state != State::gathering) continue;
+        auto worker = r.core.workers.find(found->second.worker);
+        if (worker == r.core.workers.end()) continue; // it is lost, and gives back what it has
+        if (!copy_on(r.core, source->second, worker->second.about.node))
+            life::give_back(r, heir, found->second);
+    }
+}
+
 } // namespace
 
 bool available(const Task &task) {
@@ -83,6 +98,7 @@ void lose(Reactor r, TaskId id, WorkerId worker) {
     forget_copy(r.core, id, worker);
     bool gone = task.state == State::ended && !available(task);
     if (gone && task.users > 0) life::run_again(r, id);
+    if (!gone) give_back_heirs(r, id);
     for (auto user : users)
         if (Task *waiting = life::gathering(r.core, user)) life::give_back(r, user.task, *waiting);
 }

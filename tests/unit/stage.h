@@ -131,6 +131,11 @@ inline void check_invariants(const scheduler::Core &core) {
                                      return run.task == id && run.instance == task.instance;
                                  }) != copy.users.end();
             missing += waits;
+            const auto &node = core.workers.at(task.worker).about.node;
+            bool comes = std::ranges::any_of(source.copies, [&](const Copy &copy) {
+                return core.workers.at(copy.worker).about.node == node;
+            });
+            holds_because(comes, "a task gathers what is neither there nor on its way");
         }
         holds(task.missing == missing);
         if (task.state == State::waiting || task.state == State::gathering) holds(missing > 0);

@@ -117,6 +117,53 @@ START_TEST(test_tasks_run_where_their_data_are) {
 }
 END_TEST
 
+// A task has one input on its node, by another worker, and waits for the second. When that worker
+// is lost it is not sent what has gone.
+START_TEST(test_a_copy_is_lost_while_another_comes) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto maker = s.worker(1, "a");
+    s.worker(1, "b");
+    auto only_on = [](Graph graph, const char *worker) {
+        graph.message.needs.workers = {worker};
+        return graph;
+    };
+    s.send(client, only_on(Graph().task(1, {}, true), "a.0"));
+    s.send(client, only_on(Graph().task(2, {}, true), "b.1"));
+    s.dispatch();
+    for (const auto &run : s.comm.take_runs()) s.stored(run);
+    s.comm.take_stored();
+    // The first is on both nodes.
+    s.send(client, only_on(Graph().task(3, {1}, true), "b.1"));
+    s.dispatch();
+    s.fetched(s.comm.take_fetches().at(0));
+    s.done(s.one_run());
+
+    auto reader = s.worker(1, "a");
+    s.send(client, only_on(Graph().task(4, {1, 2}, true).complete(), "a.2"));
+    s.dispatch();
+    auto second = s.comm.take_fetches();
+    ck_assert_uint_eq(second.size(), 1);
+    on_worker_lost(s.reactor(), maker, "gone");
+    check_invariants(s.core);
+    s.fetched(second[0]);
+    s.dispatch();
+    auto first = s.comm.take_fetches();
+    ck_assert_uint_eq(first.size(), 1);
+    ck_assert(first[0].worker == reader);
+    s.fetched(first[0]);
+    auto run = s.one_run();
+    ck_assert((run.inputs ==
+               std::vector<std::string>{path(first[0].data, "/s2"), path(second[0].data, "/s2")}));
+    s.done(run);
+    on_release(s.reactor(), client, {1, 2});
+    check_invariants(s.core);
+    s.comm.take_frees();
+    s.comm.take_results();
+    over(s);
+}
+END_TEST
+
 START_TEST(test_a_client_keeps_and_releases) {
     Stage s;
     auto client = s.client_with_function();
@@ -456,11 +503,12 @@ Suite *suite() {
     tcase_set_timeout(t, 60);
     for (auto test :
          {test_one_node_reads_one_copy, test_a_value_travels_once_to_a_node,
-          test_tasks_run_where_their_data_are, test_a_client_keeps_and_releases, test_lineage,
-          test_a_kept_value_is_lost, test_a_client_cannot_have_it,
-          test_a_stored_value_that_nobody_wants, test_a_transfer_that_fails,
-          test_an_input_that_is_missing, test_a_promised_value_that_fails,
-          test_a_promised_value_becomes_small, test_workers_are_lost_before_its_inputs_come})
+          test_tasks_run_where_their_data_are, test_a_client_keeps_and_releases,
+          test_a_copy_is_lost_while_another_comes, test_lineage, test_a_kept_value_is_lost,
+          test_a_client_cannot_have_it, test_a_stored_value_that_nobody_wants,
+          test_a_transfer_that_fails, test_an_input_that_is_missing,
+          test_a_promised_value_that_fails, test_a_promised_value_becomes_small,
+          test_workers_are_lost_before_its_inputs_come})
         tcase_add_test(t, test);
     tcase_add_loop_test(t, test_at_random, 0, 200);
     suite_add_tcase(s, t);
