@@ -17,9 +17,9 @@ build=${DTASK_BUILD:-$tree/build}
 export PATH=$build:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export PYTHONPATH=$tree/python PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 
-slow=${DTASK_TEST_SLOW:-1}
-[[ $slow =~ ^[1-9][0-9]?$ ]] || {
-    echo "DTASK_TEST_SLOW='$slow': accepted is a number from 1 to 99" >&2
+slowness=${DTASK_TEST_SLOW:-1}
+[[ $slowness =~ ^[1-9][0-9]?$ ]] || {
+    echo "DTASK_TEST_SLOW='$slowness': accepted is a number from 1 to 99" >&2
     exit 2
 }
 
@@ -63,7 +63,7 @@ fail() {
 
 # wait_for "what" SECONDS COMMAND...: polls every 50 ms until COMMAND succeeds.
 wait_for() {
-    local what=$1 limit=$((${2%.*} * slow)) deadline
+    local what=$1 limit=$((${2%.*} * slowness)) deadline
     shift 2
     deadline=$((${EPOCHREALTIME/./} + limit * 1000000))
     until "$@" >/dev/null 2>&1; do
@@ -79,12 +79,12 @@ wait_for() {
 # what a machine of usual speed may take.
 now() { printf '%s' "$EPOCHREALTIME"; }
 since() { awk "BEGIN { printf \"%.3f\", $EPOCHREALTIME - $1 }"; }
-below() { awk "BEGIN { exit !($1 < $2 * $slow) }"; }
+below() { awk "BEGIN { exit !($1 < $2 * $slowness) }"; }
 
 # invoke SECONDS COMMAND...: output in $out and $err, exit code in $code. COMMAND may begin with
 # the function as_user, where there is one.
 invoke() {
-    local limit=$(($1 * slow)) prefix=()
+    local limit=$(($1 * slowness)) prefix=()
     shift
     if [[ $1 == as_user ]]; then
         prefix=(as_user)

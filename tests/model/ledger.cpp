@@ -36,7 +36,14 @@ Call *Ledger::reported(WorkerId worker, TaskId id, std::uint64_t instance) {
 }
 
 void Ledger::left(WorkerId id) {
+    // What calls read of its store has gone; the next worker of its task has the same store.
+    if (auto found = known.find(id); found != known.end())
+        for (auto &[serial, call] : calls)
+            std::erase_if(call.reads, [store = found->second.about.store + '/'](const auto &path) {
+                return path.starts_with(store);
+            });
     known.erase(id);
+    if (known.empty()) alone_since_us = clock.now_us();
     for (auto &[serial, call] : calls) {
         if (call.at != id) continue;
         call.at.reset();
@@ -178,10 +185,16 @@ void Ledger::free(WorkerId to, TaskId id) {
     auto found = known.find(to);
     if (found == known.end()) return; // it is being lost
     auto path = found->second.about.store + '/' + std::to_string(id.value);
-    for (const auto &[serial, call] : calls)
-        if (call.at && !losing && std::ranges::count(call.reads, path) > 0 &&
-            known.at(*call.at).about.node == found->second.about.node)
+    for (auto &[serial, call] : calls) {
+        if (!call.at || std::ranges::count(call.reads, path) == 0 ||
+            known.at(*call.at).about.node != found->second.about.node)
+            continue;
+        // What was lost has gone from under the call; one that comes in its place is not its own.
+        if (losing)
+            std::erase(call.reads, path);
+        else
             broken(path + " is freed, and " + text(call) + " reads it");
+    }
     found->second.values.erase(id);
     found->second.fetching.erase(id);
     deliver(to, {Order::Kind::free, id, {}, {}});
@@ -248,6 +261,10 @@ void Ledger::check_cause(const Call &call, const proto::Failure &failure) {
     }
     broken(text(call) + " failed without a cause: " + std::string(name_of(failure.kind)) + " " +
            failure.message + failure.payload);
+}
+
+bool Ledger::alone_for_long() const {
+    return alone_since_us && clock.now_us() - *alone_since_us > core.settings.lonely_us;
 }
 
 void Ledger::failed(ClientId to, proto::Failure failure) {

@@ -116,9 +116,11 @@ protected:
     virtual void deliver(ClientId to, News news) = 0;
     virtual void dropped(WorkerId worker) = 0;
 
-    bool none_was_left = false;     ///< at one time, of all workers that could come
-    bool losing = false;            ///< the event says that a copy cannot be had
-    std::set<TaskId> in_one_report; ///< an earlier row of it may stop a later one
+    bool none_was_left = false; ///< at one time, of all workers that could come
+    bool alone_for_long() const;
+    std::optional<std::int64_t> alone_since_us; ///< the last worker has gone
+    bool losing = false;                        ///< the event says that a copy cannot be had
+    std::set<TaskId> in_one_report;             ///< an earlier row of it may stop a later one
 
 private:
     Known &worker(WorkerId id);

@@ -32,6 +32,7 @@ void World::check() {
 void World::turn() {
     turns_++;
     if (known.empty() && core.unfit.size() >= core.settings.expected) none_was_left = true;
+    if (alone_for_long()) none_was_left = true;
     dispatch(reactor());
     check();
 }

@@ -86,6 +86,7 @@ void World::begin_worker() {
     WorkerId id{core.last_id + 1};
     workers_[id].slurm_task = task;
     known[id].about = about;
+    alone_since_us.reset();
     say(text(id) + ", " + about.name + ", registers");
     if (on_new_worker(reactor(), about) != id) broken("a worker has another number");
 }
@@ -287,6 +288,9 @@ void World::nest(WorkerId id, Worker &worker) {
     auto at = random_.below(worker.running.size());
     if (worker.running[at].nested.value != 0 || clients_.size() > 8) return;
     if (core.tasks.size() > 50) return;
+    // It keeps its resources while it waits: for tasks that need the same it would for ever.
+    const Call *call = call_of(worker.running[at].task);
+    if (!call || !call->needs.resources.empty()) return;
     auto client = connect(1);
     worker.running[at].nested = client;
     say(text(id) + ": " + serial_of(call_of(worker.running[at].task)) + " becomes client " +

@@ -128,7 +128,7 @@ client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
 
 @test "many steps of one job leave nothing" {
     printf '%s\n' '#!/bin/bash' "#SBATCH --dtask -N$nodes -n$((2 * nodes)) --mem-per-cpu=50" \
-        "for i in {1..$((20 / slow))}; do srun true || echo \"step \$i: \$?\"; done" >job.sh
+        "for i in {1..$((20 / slowness))}; do srun true || echo \"step \$i: \$?\"; done" >job.sh
     invoke 20 as_user sbatch --parsable -J "$name" -o "$work/job.out" job.sh
     expect_code 0
     job=$(<"$out")

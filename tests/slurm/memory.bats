@@ -38,7 +38,7 @@ load lib
 }
 
 @test "many hogs in a row do not wear the cluster out" {
-    local hogs=$((20 / slow))
+    local hogs=$((20 / slowness))
     step_limit=120
     step "${request[@]}" python3 "$clients/many_hogs.py" "$hogs"
     expect_code 0

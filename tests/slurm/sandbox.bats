@@ -108,7 +108,8 @@ up_fast() { below "$(since "$1")" 5; }
     for pid in "$DTASK_SANDBOX"/run/slurmd-*.pid; do kill -KILL "$(<"$pid")"; done
     run -3 "$sandbox" status
     run -0 "$sandbox" run -- srun -N2 true
-    run -0 "$sandbox" status
+    # slurmctld may not have heard of a node for a moment yet, though it runs steps.
+    wait_for "a sandbox that is up" 60 "$sandbox" status
     # A daemon that was told to end has taken its pid file along.
     pid=$DTASK_SANDBOX/run/slurmctld.pid
     kill -TERM "$(<"$pid")"
