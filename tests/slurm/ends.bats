@@ -116,7 +116,7 @@ client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
 
 @test "the time limit ends a step as scancel does" {
     # Limits are whole minutes; a job can be given less by moving its end.
-    start_step "${request[@]}" -t 10 python3 "$clients/long_map.py" 30000 20
+    start_step "${request[@]}" -t 10 python3 "$clients/long_map.py" 2000 300
     wait_for "results" 60 has_field started
     scontrol update jobid="$job" EndTime=now
     end_step 90
