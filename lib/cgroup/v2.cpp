@@ -51,10 +51,12 @@ public:
     Result<void> make_worker_group(const Membership &where, const GroupName &, const Limits &limits,
                                    uid_t) override {
         if (limits.memory == 0 && limits.cpu_quota_us == 0) return {};
-        auto task = own_task(where);
+        auto place = locate(where);
+        if (!place) return fail_from(std::move(place));
+        auto task = place->root.down(place->own);
         if (!task) return fail_from(std::move(task));
         auto cut = limits;
-        if (auto above = limit_above(where); above && limits.memory > 0)
+        if (auto above = limit_above(*place); above && limits.memory > 0)
             cut.memory = std::min(limits.memory, share_below(*above, limits.tasks));
         auto done = set(*task, cut);
         if (!done) (void)clear(*task);
@@ -97,7 +99,11 @@ private:
         return {};
     }
 
-    Result<Dir> own_task(const Membership &where) const {
+    struct Place {
+        Dir root;        ///< of the mount
+        std::string own; ///< path of the task's own group below it
+    };
+    Result<Place> locate(const Membership &where) const {
         auto mount = find_mount(layout_, "");
         if (!mount) return fail("no cgroup2 mount below " + layout_.root);
         auto path = path_in(where, *mount);
@@ -106,20 +112,15 @@ private:
         if (!own) return fail("the task shares its cgroup with others: " + *path);
         auto root = Dir::open_mount(layout_, *mount);
         if (!root) return fail_from(std::move(root));
-        return root->down(*own);
+        return Place{std::move(*root), std::move(*own)};
     }
 
     /// The tightest memory.max of the groups above the task's own.
-    std::optional<std::uint64_t> limit_above(const Membership &where) const {
-        auto mount = find_mount(layout_, "");
-        auto path = mount ? path_in(where, *mount) : std::nullopt;
-        auto own = path ? own_task_path(*path) : std::nullopt;
-        if (!own) return {};
-        auto root = Dir::open_mount(layout_, *mount);
+    static std::optional<std::uint64_t> limit_above(const Place &place) {
         std::optional<std::uint64_t> tightest;
-        for (auto end = own->rfind('/'); root && end != 0 && end != own->npos;
-             end = own->rfind('/', end - 1)) {
-            auto dir = root->down(std::string_view(*own).substr(0, end));
+        for (auto end = place.own.rfind('/'); end != 0 && end != place.own.npos;
+             end = place.own.rfind('/', end - 1)) {
+            auto dir = place.root.down(std::string_view(place.own).substr(0, end));
             auto text = dir ? dir->read("memory.max") : Result<std::string>(fail(""));
             auto bytes = text ? parse_uint(*text) : std::nullopt; // "max" is none
             if (bytes) tightest = std::min(tightest.value_or(*bytes), *bytes);
