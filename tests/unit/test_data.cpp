@@ -30,6 +30,17 @@ std::string path(TaskId data, const char *store) {
     return std::string("@") + store + "/" + std::to_string(data.value);
 }
 
+// A client that was told of the value of call `key`: its worker is lost, and another has come.
+ClientId client_of_a_lost_value(Stage &s, std::uint64_t key) {
+    auto client = s.client_with_function();
+    auto worker = s.worker();
+    s.submit(client, key, 1);
+    s.stored(s.next_run());
+    s.lost(worker);
+    s.worker();
+    return client;
+}
+
 // All on one node: the path is handed on, nothing travels.
 START_TEST(test_one_node_reads_one_copy) {
     Stage s;
@@ -219,13 +230,8 @@ END_TEST
 // What was kept by the client is told again.
 START_TEST(test_a_kept_value_is_lost) {
     Stage s;
-    auto client = s.client_with_function();
-    auto first = s.worker();
-    s.submit(client, 7, 1);
-    s.stored(s.next_run());
+    auto client = client_of_a_lost_value(s, 7);
     s.comm.take_stored();
-    s.lost(first);
-    s.worker();
     on_lost_value(s.reactor(), client, {7, "w0"}); // it is known
     check_invariants(s.core);
     s.stored(s.next_run());
@@ -335,12 +341,7 @@ END_TEST
 // It was told where the value is, and names it before it hears that it is gone.
 START_TEST(test_a_promised_value_that_fails) {
     Stage s;
-    auto client = s.client_with_function();
-    auto worker = s.worker();
-    s.submit(client, 1, 1);
-    s.stored(s.next_run());
-    s.lost(worker);
-    s.worker();
+    auto client = client_of_a_lost_value(s, 1);
     s.raised(s.next_run(), "broken");
     ck_assert_uint_eq(s.comm.take_failures().size(), 1);
     s.send(client, Graph().task(2, {1}, true).task(3, {2}, true).complete());
@@ -357,12 +358,7 @@ END_TEST
 // It is made again, and small this time: told as a result, and kept all the same.
 START_TEST(test_a_promised_value_becomes_small) {
     Stage s;
-    auto client = s.client_with_function();
-    auto worker = s.worker();
-    s.submit(client, 1, 1);
-    s.stored(s.next_run());
-    s.lost(worker);
-    s.worker();
+    auto client = client_of_a_lost_value(s, 1);
     s.done(s.next_run(), "small");
     auto results = s.comm.take_results();
     ck_assert_uint_eq(results.size(), 1);
