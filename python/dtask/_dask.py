@@ -12,6 +12,7 @@ do, so that it loads while the rest of the step comes up.
 """
 
 import asyncio
+import gc
 import inspect
 import json
 import logging
@@ -150,14 +151,20 @@ def main():
     """Run as the role in argv."""
     role, channel = sys.argv[1], Channel(CHANNEL)
     os.set_inheritable(CHANNEL, False)
+    gc.disable()  # of what is imported nothing is garbage: looking for it takes a tenth of the time
     try:
         import distributed
+
+        from . import _dask_versions
+
+        _dask_versions.without_loading(getattr(distributed, "versions", None))
     except ImportError as error:
         channel.say(
             failed=f"--dtask=dask: {sys.executable} cannot import distributed ({error}); "
             "accepted: a Python with dask.distributed, or --dtask=native"
         )
         os._exit(CANNOT_LOAD)
+    gc.enable()
     lines = []
     while not lines:
         lines = channel.receive()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 from places import ROOT
@@ -235,6 +236,23 @@ def test_a_dask_in_a_zip_file(site):
     path = f"{SHIMS}{os.pathsep}{archive}"
     script = "import os; os.chdir('/')\nfrom distributed import Client; Client()"
     assert site.run(script, PYTHONPATH=path) == ["{}"]
+
+
+@pytest.mark.skipif(find_spec("distributed") is None, reason="no dask.distributed")
+def test_versions_are_told_without_loading(tmp_path):
+    site = Site(tmp_path)  # with the Dask that is installed
+    told = """
+        import sys, distributed
+        from distributed.versions import get_package_info, optional_packages, required_packages
+        found = get_package_info(required_packages + optional_packages + ["sched", "not_there"])
+        print(sorted(found.items(), key=str))
+        print("pandas" in sys.modules)
+    """
+    path = os.path.join(ROOT, "python")
+    adapted = site.run(told, PYTHONPATH=f"{SHIMS}{os.pathsep}{path}")
+    original = site.run(told, PYTHONPATH="")
+    assert adapted[0] == original[0]
+    assert adapted[1] == "False"
 
 
 def test_the_start_costs_nothing(site):

@@ -37,6 +37,9 @@ def _adapt(module):
         original(self, *args, **kwargs)
 
     client.__init__ = __init__
+    from dtask import _dask_versions
+
+    _dask_versions.without_loading(module.versions)
 
 
 def _of_the_step(signature, rest, client, args, kwargs):
