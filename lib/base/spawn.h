@@ -19,6 +19,10 @@
 
 namespace dtask {
 
+/// oom_score_adj of what runs functions: where memory runs out in any group that holds it, one
+/// of these is the kernel's choice as long as there is one, however large the others are.
+constexpr int first_to_die = 1000;
+
 struct SpawnSpec {
     std::string program;           ///< a path, as from find_program()
     std::vector<std::string> argv; ///< with argv[0]

@@ -10,7 +10,8 @@
 //
 // v1: for memory, a child "dtask" of the task's own Slurm cgroup task_N; where
 // the controller has no task_N, a tree of our own, dtask/job_J/step_S/task_RANK
-// below the controller's root. The same for cpu. Only cgroup.procs is the user's.
+// below the controller's root. The same for cpu. Only cgroup.procs is the user's, and the
+// peak, to set it back.
 // v2: the limits are set on task_N itself, for Slurm sees only processes that
 // are directly in it; there is nothing to make, join or remove. The memory limit
 // is cut where it would leave no room below a limit of the groups above: at theirs
@@ -146,7 +147,11 @@ public:
     Result<std::uint64_t> memory_usage() const;
     /// Of the usage what the kernel cannot take back: all but cached files. v2 only.
     Result<std::uint64_t> memory_needed() const;
+    /// Of the usage what lies in shared memory, files of /dev/shm among it. v2 only.
+    Result<std::uint64_t> memory_shared() const;
     Result<std::uint64_t> memory_peak() const;
+    /// The peak is the usage of now. v1 only, and where root has given it to the user.
+    Result<void> reset_memory_peak() const;
     Result<std::uint64_t> oom_kills() const;    ///< since the group was made
     Result<std::uint64_t> cpu_quota_us() const; ///< 0 = none
 

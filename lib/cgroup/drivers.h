@@ -10,6 +10,8 @@
 
 namespace dtask::cgroup {
 
+constexpr const char *v1_peak = "memory.max_usage_in_bytes";
+
 std::unique_ptr<Driver> make_v1(Layout layout);
 std::unique_ptr<Driver> make_v2(Layout layout);
 

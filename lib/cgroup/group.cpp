@@ -10,6 +10,7 @@
 
 #include "lib/base/strings.h"
 #include "lib/cgroup/dir.h"
+#include "lib/cgroup/drivers.h"
 
 namespace dtask::cgroup {
 namespace {
@@ -170,9 +171,21 @@ Result<std::uint64_t> WorkerGroup::memory_needed() const {
     return *used - std::min(cached, *used);
 }
 
+Result<std::uint64_t> WorkerGroup::memory_shared() const {
+    if (!memory_) return fail("no memory limit");
+    return read_keyed(memory_, "memory.stat", "shmem");
+}
+
 Result<std::uint64_t> WorkerGroup::memory_peak() const {
     if (!memory_) return fail("no memory limit");
-    return read_number(memory_, version_ == 2 ? "memory.peak" : "memory.max_usage_in_bytes");
+    return read_number(memory_, version_ == 2 ? "memory.peak" : v1_peak);
+}
+
+Result<void> WorkerGroup::reset_memory_peak() const {
+    if (!memory_ || version_ != 1) return fail("no peak to set back");
+    Fd peak(::openat(memory_.get(), v1_peak, O_WRONLY | O_CLOEXEC));
+    if (!peak) return fail_errno(v1_peak);
+    return write_whole(peak.get(), "0");
 }
 
 Result<std::uint64_t> WorkerGroup::oom_kills() const {

@@ -41,8 +41,11 @@ public:
     Result<void> make_worker_group(const Membership &where, const GroupName &name,
                                    const Limits &limits, uid_t uid) override {
         if (limits.memory > 0) {
-            auto made = make(where, name, "memory", uid,
-                             [&](const Dir &dir) { return set_memory(dir, limits.memory); });
+            auto made = make(where, name, "memory", uid, [&](const Dir &dir) {
+                auto done = set_memory(dir, limits.memory);
+                if (done) (void)dir.give(v1_peak, uid); // to be set back: no limit depends on it
+                return done;
+            });
             if (!made) return made;
         }
         if (limits.cpu_quota_us > 0) {

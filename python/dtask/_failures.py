@@ -39,9 +39,12 @@ def _exception(kind, key, message, header):
     where = f"worker {worker or '?'} on node {node or '?'}"
     if kind == "memory":
         limit, peak = header.get("limit") or None, header.get("peak") or None
-        text = f"{key}: passed the memory limit"
-        text += f" of {size_text(limit)}" if limit else ""
-        text += f" (peak {size_text(peak)})" if peak else ""
+        if message.startswith("had "):  # it was below its limit, and the step had no more
+            text = f"{key}: {message}"
+        else:
+            text = f"{key}: passed the memory limit"
+            text += f" of {size_text(limit)}" if limit else ""
+            text += f" (peak {size_text(peak)})" if peak else ""
         return MemoryLimitExceeded(f"{text}, {where}", limit=limit, peak=peak, **about)
     if kind == "crashed":
         number = header.get("signal") or None

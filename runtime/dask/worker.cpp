@@ -106,6 +106,7 @@ void Worker::start_process() {
     auto spec = dask_command("worker", env_);
     if (!spec) return give_up(spec.error().text());
     spec->join_fds = memory_.join_fds();
+    spec->oom_score_adj = first_to_die;
     auto process = Process::start(loop_, std::move(*spec),
                                   {.on_serving =
                                        [this](const Serving &serving) {

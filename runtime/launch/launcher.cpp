@@ -89,6 +89,7 @@ Result<void> Launcher::begin() {
             ready = fail_from(std::move(address), "--dtask-interface=" + interface);
     if (ready && role_.worker) ready = check_limits(spec_, role_);
     if (!ready && role_.client) return ready;
+    watch_crowding();
     if (role_.scheduler) start_scheduler();
     if (role_.worker && phase_ != Phase::ending) {
         if (ready)
@@ -367,6 +368,21 @@ void Launcher::on_client_exit(int status) {
     end(shell_code(status));
 }
 
+// The client's exit, or the scheduler's, does the rest.
+void Launcher::watch_crowding() {
+    if (!role_.worker || !(role_.client || role_.scheduler)) return;
+    auto group = worker_group(spec_);
+    if (!group || !*group || (*group)->version() != 2 || !(*group)->has_memory()) return;
+    crowding_.emplace(std::move(**group));
+    crowding_look_.emplace(loop_, Crowding::look_ms, [this] {
+        if (phase_ == Phase::ending) return;
+        auto verdict = crowding_->look({client_, scheduler_, worker_});
+        if (!verdict) return;
+        log::error(verdict->why);
+        for (auto pid : verdict->pids) ::kill(pid, SIGKILL);
+    });
+}
+
 void Launcher::on_signal(int number) {
     if (number == SIGTERM) terminated_ = true;
     if (number == SIGINT) interrupted_ = true;
@@ -464,37 +480,6 @@ void Launcher::kill_stragglers() {
     if (scheduler_ == 0 || lingered_) return loop_.stop(); // kill_descendants() reaps them
     lingered_ = true;
     end_deadline_.set(std::int64_t{spec_.options.timeout_s} * 1000 + goodbye_ms);
-}
-
-int main(Env env, const std::string &self, std::vector<std::string> arguments) {
-    auto text = env.get(model::launch_variable);
-    auto spec = model::launch_from_text(text.value_or(""));
-    env.unset(model::launch_variable);
-    (void)log::open("", log::Level::warning, "");
-    auto refuse = [](const Error &error) {
-        log::error(error.text());
-        return exit_code::usage;
-    };
-    if (!spec) return refuse(std::move(spec).error().context(model::launch_variable));
-    auto token = proto::Token::from_hex(spec->token);
-    if (!token) return refuse(token.error());
-    auto plan = model::plan(spec->options.slots, spec->ntasks, spec->cpus_per_task);
-    if (!plan) return refuse(plan.error());
-
-    // Put in front: "-- COMMAND ARGS"; in place of argv[0]: ARGS.
-    std::string command = spec->argv0;
-    if (command.empty()) {
-        if (!arguments.empty() && arguments[0] == "--") arguments.erase(arguments.begin());
-        if (arguments.empty()) return refuse(Error("no command given"));
-        command = arguments[0];
-        arguments.erase(arguments.begin());
-    }
-    ::signal(SIGPIPE, SIG_IGN);
-    auto role = model::role_of(*plan, spec->rank);
-    ev::Loop loop;
-    Launcher launcher(loop, *token, std::move(*spec), role, std::move(env), self,
-                      std::move(command), std::move(arguments));
-    return launcher.run();
 }
 
 } // namespace dtask::launch

@@ -33,6 +33,7 @@
 #include "lib/proto/codec.h"
 #include "runtime/client/dialer.h"
 #include "runtime/launch/cpus.h"
+#include "runtime/launch/crowding.h"
 #include "runtime/launch/directories.h"
 #include "runtime/launch/environment.h"
 
@@ -60,6 +61,7 @@ private:
     void dial();
     void start_client(const proto::Info &info);
     std::uint64_t wanted_workers() const;
+    void watch_crowding();
 
     // Events
     void on_frame(proto::Frame frame);
@@ -106,6 +108,8 @@ private:
     std::unique_ptr<client::Dialer> dialer_; ///< to the scheduler
     std::string welcome_address_, dial_failure_;
     std::vector<std::unique_ptr<ev::Signal>> signals_;
+    std::optional<Crowding> crowding_; ///< where client or scheduler share the worker's limit
+    std::optional<ev::Ticker> crowding_look_;
     ev::Timer start_deadline_, worker_restart_, end_deadline_;
 };
 

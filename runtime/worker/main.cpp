@@ -21,7 +21,6 @@ namespace dtask::worker {
 namespace {
 
 constexpr std::int64_t redial_timeout_ms = 2'000; // a restarted worker finds its scheduler or none
-constexpr int executor_oom_score = 500; // the kernel's first choice, before launcher and worker
 
 // Twice the scheduler's: it gives us up first, and we come again if it can be
 // reached by then. A wrong value is the scheduler's to tell.
@@ -77,7 +76,7 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     executor.env = std::move(env);
     executor.env.set("DTASK_WORKER", about.name);
     executor.env.set("DTASK_TOKEN", spec.token); // a function may be a client
-    executor.oom_score_adj = executor_oom_score;
+    executor.oom_score_adj = first_to_die;
     return settings;
 }
 

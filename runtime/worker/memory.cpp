@@ -10,6 +10,8 @@ namespace {
 // The kernel walks through all that is mapped: after each exact measuring we do without for ten
 // times as long as it took, but not for longer than a worker may be over its limit.
 constexpr std::int64_t pauses_per_exact = 10, longest_pause_us = 900'000;
+// The kernel counts in batches of pages: one that got within so many parts of the limit was at it.
+constexpr std::uint64_t limit_tolerance = 32;
 // What an executor's children had may be in the group for a moment after its end.
 constexpr std::int64_t settling_us = 500'000;
 
@@ -137,6 +139,7 @@ std::optional<pid_t> Memory::over_group_limit(std::vector<Family> &families,
 }
 
 bool Memory::was_memory_kill(pid_t executor) {
+    below_limit_ = false;
     auto killed = std::ranges::find(killed_, executor, &Kill::executor);
     if (killed != killed_.end()) {
         last_peak_ = killed->sum;
@@ -148,7 +151,10 @@ bool Memory::was_memory_kill(pid_t executor) {
     auto kills = group_->oom_kills().value_or(kills_seen_);
     if (kills <= kills_seen_) return false;
     kills_seen_++;
-    last_peak_.reset();
+    last_peak_ = group_->memory_peak().value_or(0);
+    // On v2 the kernel kills above the limit only, or for a group above.
+    below_limit_ = counts_values() && *last_peak_ < limit_ - limit_ / limit_tolerance;
+    (void)group_->reset_memory_peak(); // the next one has its own
     return true;
 }
 

@@ -68,8 +68,11 @@ public:
     /// Call once a second or so. A kill that is older took a child of the
     /// function and no executor: none that dies later is to be blamed for it.
     void forget_old_kills();
-    /// What was used when an executor was last killed by the watch; else the most
-    /// that the group has had.
+    /// The last that was: did the kernel take it though the worker was below its limit? Then a
+    /// group above was full, the step's on the node.
+    bool was_below_limit() const { return below_limit_; }
+    /// What was used when an executor was last killed by the watch; else the most that the group
+    /// has had, on v1 since the kill before.
     std::uint64_t peak() const;
 
 private:
@@ -93,8 +96,9 @@ private:
     std::uint64_t limit_ = 0;
     std::uint64_t group_limit_ = 0; ///< v2: of the whole task
     bool shared_ = false;
-    std::uint64_t kills_seen_ = 0;           ///< by the kernel, attributed or too old
-    std::uint64_t kills_before_ = 0;         ///< all, when forget_old_kills() was last called
+    std::uint64_t kills_seen_ = 0;   ///< by the kernel, attributed or too old
+    std::uint64_t kills_before_ = 0; ///< all, when forget_old_kills() was last called
+    bool below_limit_ = false;
     std::vector<Kill> killed_;               ///< by the watch, and not known yet to be dead
     std::optional<std::uint64_t> last_peak_; ///< of the last that was known to be
     Strays strays_;

@@ -70,8 +70,11 @@ proto::Failure died(const Call &call, int status, const std::optional<MemoryKill
     failure.kind = proto::FailureKind::memory;
     failure.limit = memory->limit;
     failure.peak = memory->peak;
-    failure.message = "passed the worker's memory limit of " + format_size(memory->limit) +
-                      " (peak " + format_size(memory->peak) + ")";
+    auto limit = format_size(memory->limit), peak = format_size(memory->peak);
+    failure.message = memory->below_limit
+                          ? "had " + peak + " of the worker's " + limit +
+                                " when the step's tasks had used up all its memory on the node"
+                          : "passed the worker's memory limit of " + limit + " (peak " + peak + ")";
     return failure;
 }
 

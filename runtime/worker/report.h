@@ -32,6 +32,7 @@ proto::Failure overdue(const Call &call);
 /// Of a worker's memory, where an executor was killed for it. Bytes.
 struct MemoryKill {
     std::uint64_t limit = 0, peak = 0;
+    bool below_limit = false; ///< what was used up was the step's on the node
 };
 /// The executor that ran it died, with this status of waitpid.
 proto::Failure died(const Call &call, int status, const std::optional<MemoryKill> &memory);

@@ -380,10 +380,14 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
         Call culprit = std::move(calls.front());
         calls.pop_front();
         std::optional<MemoryKill> kill;
-        if (memory_kill) kill = {watch_.memory().limit(), watch_.memory().peak()};
-        // The kernel may have killed it for what values had, which could be elsewhere.
+        if (memory_kill)
+            kill = {watch_.memory().limit(), watch_.memory().peak(),
+                    watch_.memory().was_below_limit()};
+        // The kernel may have killed it for what values had, which could be elsewhere, or for
+        // what others had: that may pass.
         bool tight = memory_kill && watch_.memory().counts_values() && !culprit.again;
-        if (!culprit.dropped && tight && values_.give_way()) {
+        if (!culprit.dropped && tight &&
+            (values_.give_way() || watch_.memory().was_below_limit())) {
             culprit.again = true;
             calls.push_front(std::move(culprit));
         } else if (!culprit.dropped) {

@@ -587,6 +587,19 @@ def test_failures(start):
     assert all(isinstance(f.exception(), dtask.DtaskError) for f in (memory, crashed, large, lost))
 
 
+def test_killed_below_its_limit(start):
+    fake, client = start("hold")
+    future = client.submit(functions.inc, 1, key="job")
+    number = fake.tasks(1)[0][0]
+    said = "had 60M of the worker's 200M when the step's tasks had used up all its memory on the node"
+    about = {"worker": "n1.0", "node": "n1", "limit": 200 << 20, "peak": 60 << 20, "tries": 1}
+    fake.send({"t": "failed", "k": number, "kind": "memory", "message": f"inc-{number}: {said}", **about})
+    with pytest.raises(dtask.MemoryLimitExceeded) as caught:
+        future.result(10)
+    assert str(caught.value) == f"job: {said}, worker n1.0 on node n1"
+    assert (caught.value.limit, caught.value.peak) == (200 << 20, 60 << 20)
+
+
 def test_too_large(client):
     big = bytes((64 << 20) + 1)
     with pytest.raises(dtask.TooLarge, match=r"arguments of echo: 64\.0 MiB pickled, at most 64 MiB"):

@@ -96,7 +96,7 @@ ended_within() {
     expect_line "$err" "^dtask: worker \S+: its Dask worker $death; it is restarted$" 4
     expect_line "$out" "^killed .*How the workers died: (\S+ $death(; |\.)){4}$"
     expect_line "$out" "^squares $squares$"
-    [[ $(job_field "$job" JobState) == COMPLETED ]]
+    expect_state COMPLETED
     nothing_left
 }
 

@@ -23,7 +23,7 @@ client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
     expect_code 0
     ended_within 3
     nothing_left
-    [[ $(job_field "$job" JobState) == COMPLETED ]]
+    expect_state COMPLETED
     # A clean end is a silent one.
     [[ ! -s $err ]] || fail "said: $(<"$err")"
 }

@@ -85,6 +85,11 @@ jobs_named() { squeue -h -n "$1" -o %A; }
 job_of() { scontrol -o show jobs | sed -n "s/^JobId=\([0-9]*\) .*JobName=$1 .*/\1/p" | tail -n 1; }
 job_ended() { [[ $(job_field "$job" JobState) != @(PENDING|RUNNING|COMPLETING) ]]; }
 job_field() { scontrol -o show job "$1" | grep -oP "(?<=\b$2=)\S+" | head -n 1; }
+# Slurm's verdict on $job, once it is past COMPLETING.
+expect_state() {
+    wait_for "the verdict on job $job" 20 job_ended
+    [[ $(job_field "$job" JobState) == "$1" ]] || fail "$(job_field "$job" JobState), expected $1"
+}
 next_job() { scontrol show config | awk '$1 == "NEXT_JOB_ID" { print $3 }'; }
 
 # The request of most tests: 8 tasks of 4 CPUs on 4 nodes, two on each; DTASK_TEST_NODES has less.

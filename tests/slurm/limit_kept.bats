@@ -35,7 +35,7 @@ find_group() { group=$("$tree/tests/slurm/limits" "$job" | cut -f6 | head -n 1) 
     below "$(awk '$1 == "above" { print $2 }' "$work/samples")" 1 || fail "too long above the limit"
     # What Slurm would take for its own.
     expect_line "$work/samples" '^oom-kills-of-step 0$'
-    [[ $(job_field "$job" JobState) == COMPLETED ]] || fail "$(job_field "$job" JobState)"
+    expect_state COMPLETED
     expect_line "$err" '[Oo]ut [Oo]f [Mm]emory|oom' 0
     nothing_left
 }

@@ -13,6 +13,6 @@ load lib
     expect_line "$out" '^limit 629145600$'
     expect_line "$out" '^after 2$'
     expect_line "$out" '^workers 2$'
-    [[ $(job_field "$job" JobState) == COMPLETED ]] || fail "$(job_field "$job" JobState)"
+    expect_state COMPLETED
     nothing_left
 }

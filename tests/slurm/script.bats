@@ -16,7 +16,7 @@ write_script() {
     expect_code 0
     expect_line "$out" '^script slurmstepd'
     expect_line "$out" '^cluster [78] 6$' 1
-    [[ $(job_field "$job" JobState) == COMPLETED ]]
+    expect_state COMPLETED
     nothing_left
 }
 

@@ -31,7 +31,7 @@ limits_hold() {
     expect_code 0
     limits_hold 100
     expect_line "$err" '^dtask: warning: scheduler: no cgroup holds the workers. limits' 1
-    [[ $(job_field "$job" JobState) == COMPLETED ]] || fail "$(job_field "$job" JobState)"
+    expect_state COMPLETED
     nothing_left
 }
 

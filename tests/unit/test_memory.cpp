@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/base/fd.h"
+#include "runtime/launch/crowding.h"
 #include "runtime/worker/memory.h"
 #include "tests/unit/scratch.h"
 
@@ -57,10 +58,13 @@ struct Group {
     void kills(int n) {
         put(events, "oom_kill_disable 0\nunder_oom 0\noom_kill " + std::to_string(n) + "\n");
     }
-    Memory memory(std::uint64_t told = 0, bool shared = false) {
+    cgroup::WorkerGroup found() {
         auto group = must(cgroup::WorkerGroup::find(layout, self, {1, 0, 0}));
         ck_assert(group.has_value());
-        return Memory(std::move(group), told, ::getppid(), shared);
+        return std::move(*group);
+    }
+    Memory memory(std::uint64_t told = 0, bool shared = false) {
+        return Memory(found(), told, ::getppid(), shared);
     }
 
     test::Scratch scratch;
@@ -213,6 +217,89 @@ START_TEST(test_each_kill_is_attributed_once) {
         put(group.events, "nonsense");
         ck_assert(!memory.was_memory_kill(103));
     }
+}
+END_TEST
+
+// v1: the group above was full, and the kernel took an executor of a worker that was not.
+START_TEST(test_a_kill_below_the_limit) {
+    Group group(1);
+    auto memory = group.memory();
+    auto peak = group.place + "/memory.max_usage_in_bytes";
+    put(peak, std::to_string(60 * mib) + "\n");
+    group.kills(1);
+    ck_assert(memory.was_memory_kill(100));
+    ck_assert(memory.was_below_limit());
+    ck_assert_uint_eq(memory.peak(), 60 * mib);
+    ck_assert(must(read_file(peak)).starts_with("0")); // the next one has a peak of its own
+    ck_assert(!memory.was_memory_kill(101));
+    ck_assert(!memory.was_below_limit());
+    put(peak, std::to_string(200 * mib - 4096) + "\n"); // at the limit, but for a page
+    group.kills(2);
+    ck_assert(memory.was_memory_kill(102));
+    ck_assert(!memory.was_below_limit());
+    ck_assert_uint_eq(memory.peak(), 200 * mib - 4096);
+}
+END_TEST
+
+// v2: the launcher's look at a task that client and worker share.
+START_TEST(test_v2_crowded_by_the_client) {
+    Group group(2);
+    Holder client(80 * mib), scheduler(20 * mib);
+    launch::Crowding crowding(group.found());
+    launch::Crowding::Task task{client.pid(), scheduler.pid(), 0};
+    auto used = [&](std::uint64_t mb, std::uint64_t cached, std::uint64_t shared) {
+        put(group.place + "/memory.current", std::to_string(mb * mib) + "\n");
+        put(group.place + "/memory.stat", "shmem " + std::to_string(shared * mib) +
+                                              "\nactive_file " + std::to_string(cached * mib) +
+                                              "\n");
+    };
+    std::optional<launch::Crowding::Verdict> verdict;
+    auto look = [&](int most) { // how often it took
+        int looks = 0;
+        for (verdict.reset(); looks < most && !verdict; looks++) verdict = crowding.look(task);
+        return looks;
+    };
+    used(199, 0, 0);
+    look(1000);
+    ck_assert(!verdict);
+    used(210, 20, 0); // files, which the kernel takes back
+    look(1000);
+    ck_assert(!verdict);
+    used(210, 0, 0);
+    look(3);
+    ck_assert(!verdict); // an executor that is over may be dying
+    used(150, 0, 0);
+    look(1);
+    used(210, 0, 0);
+    look(3);
+    ck_assert(!verdict);
+    look(10);
+    ck_assert(verdict.has_value());
+    ck_assert((verdict->pids == worker::Pids{client.pid()}));
+    ck_contains(verdict->why, "the client is killed: its task has used up its memory of 200M");
+    ck_contains(verdict->why, "functions 0");
+    // Values in shared memory may yet be moved, for some time.
+    used(210, 0, 50);
+    ck_assert_int_gt(look(1000), 20);
+    ck_assert(verdict.has_value());
+    // The scheduler, where it has more.
+    used(210, 0, 0);
+    std::swap(task.client, task.scheduler);
+    look(10);
+    ck_assert(verdict && verdict->why.starts_with("the scheduler is killed"));
+    ck_assert((verdict->pids == worker::Pids{client.pid()}));
+}
+END_TEST
+
+// What functions have is the worker's to see to.
+START_TEST(test_v2_crowded_by_functions) {
+    Group group(2);
+    Holder client(20 * mib), executor(120 * mib);
+    launch::Crowding crowding(group.found());
+    put(group.place + "/memory.current", std::to_string(210 * mib) + "\n");
+    put(group.place + "/memory.stat", "shmem 0\n");
+    // This process plays the worker: all children of its are executors.
+    for (int n = 0; n < 1000; n++) ck_assert(!crowding.look({client.pid(), 0, ::getpid()}));
 }
 END_TEST
 
@@ -453,6 +540,7 @@ Suite *suite() {
     for (auto test :
          {test_without_a_limit, test_v1_group, test_v2_group, test_v2_watch,
           test_v2_watch_beside_the_client, test_each_kill_is_attributed_once,
+          test_a_kill_below_the_limit, test_v2_crowded_by_the_client, test_v2_crowded_by_functions,
           test_old_kills_are_forgotten, test_watch_takes_the_largest, test_mapped_values_count_once,
           test_values_and_the_limit, test_children_count, test_shared_pages_count_once,
           test_what_is_left_behind_counts, test_peak_is_of_the_last_kill, test_what_is_ending})
