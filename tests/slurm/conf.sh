@@ -13,6 +13,33 @@ cgroup_version() {
     fi
 }
 
+# The nodes' lines: one for all of them, or one for each where their memory differs.
+node_lines() {
+    local i each=() line
+    line="NodeHostname=localhost CPUs=$cpus Boards=1 SocketsPerBoard=1 CoresPerSocket=$cpus ThreadsPerCore=1 State=UNKNOWN"
+    IFS=, read -ra each <<<"$megabytes"
+    if ((${#each[@]} == 1)); then
+        echo "NodeName=$(node_list) NodeAddr=$address Port=$ports RealMemory=$megabytes $line"
+        return
+    fi
+    for ((i = 1; i <= nodes; i++)); do
+        echo "NodeName=$(node_name "$i") NodeAddr=${address/\[*\]/$i} Port=$((base + i))" \
+            "RealMemory=${each[$((i <= ${#each[@]} ? i - 1 : -1))]} $line"
+    done
+}
+
+# Jobs of `requeued` and `cancelled` make way for those of `urgent`; the latter have 30 s for it.
+preemption_lines() {
+    [[ $preempt == yes ]] || return 0
+    cat <<CONF
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=requeued Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE MaxTime=600 DefaultTime=10 DefMemPerCPU=250
+PartitionName=cancelled Nodes=ALL PriorityTier=1 PreemptMode=CANCEL GraceTime=30 MaxTime=600 DefaultTime=10 DefMemPerCPU=250
+PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=OFF MaxTime=600 DefaultTime=10 DefMemPerCPU=250
+CONF
+}
+
 write_conf() {
     local base version controller=127.0.0.1 address=127.0.0.1 ports listen=NoCtldInAddrAny
     local track=cgroup task=task/cgroup,task/affinity gather=jobacct_gather/cgroup
@@ -73,8 +100,9 @@ TCPTimeout=5
 
 # More CPUs a node than the machine has: the nodes share it.
 SlurmdParameters=config_overrides
-NodeName=$(node_list) NodeHostname=localhost NodeAddr=$address Port=$ports CPUs=$cpus Boards=1 SocketsPerBoard=1 CoresPerSocket=$cpus ThreadsPerCore=1 RealMemory=$megabytes State=UNKNOWN
+$(node_lines)
 PartitionName=main Nodes=ALL Default=YES MaxTime=600 DefaultTime=10 DefMemPerCPU=250 OverSubscribe=NO State=UP
+$(preemption_lines)
 CONF
     {
         printf 'CgroupPlugin=cgroup/%s\nConstrainRAMSpace=yes\nConstrainCores=no\n' "$version"

@@ -131,6 +131,24 @@ within() { below "$(since "$1")" "$2" || fail "took $(since "$1") s, limit $2 s"
     nothing_left $((4 * kill_wait))
 }
 
+@test "load: the time limit, with --signal before it: the client hears of both, all is gone within KillWait" {
+    local told
+    start_step "${request[@]}" -t 10 --signal=USR1@5 python3 "$clients/deep.py" "$work/saved" 23
+    wait_for "work" 100 has_field started
+    # Slurm looks each half a minute: the first time it sends the signal, the second one is the end.
+    scontrol update jobid="$job" EndTime=now+35
+    end_step 150
+    expect_line saved '^signal 10 [0-9]+ '
+    told=$(awk '$1 == "signal" && $2 == 15 { print $4 }' saved)
+    [[ -n $told ]] || fail "the client was not told: $(<saved)"
+    below "$(awk "BEGIN { print $ended - $told }")" $((3 * kill_wait)) || fail "srun ended $(since "$told") s after"
+    tell_recovery "$(awk "BEGIN { print $ended - $told }")"
+    ((code != 0)) || fail "exit code 0"
+    wait_for "the end of job $job" $((4 * kill_wait)) job_ended
+    [[ $(job_field "$job" JobState) == TIMEOUT ]] || fail "$(job_field "$job" JobState)"
+    nothing_left $((4 * kill_wait))
+}
+
 @test "load: dask: functions raise, pass the limit: an error each, then the client's code" {
     run_srun 200 "${dask_request[@]}" python3 "$clients/faults.py" errors 9
     expect_code 9
