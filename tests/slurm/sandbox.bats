@@ -128,9 +128,9 @@ up_fast() { below "$(since "$1")" 5; }
     run -0 "$sandbox" run -- srun -n1 -c100 --mem-per-cpu=3850 sh -c 'echo $SLURM_CPUS_PER_TASK'
     [[ $output == 100 ]] || fail "$output"
     # What is not given stays.
-    "$sandbox" up --memory 6000
+    "$sandbox" up --memory 6000,500
     run -0 "$sandbox" run -- sinfo -h -N -o '%c %m'
-    [[ $output == "128 6000"$'\n'"128 6000" ]] || fail "$output"
+    [[ $output == "128 6000"$'\n'"128 500" ]] || fail "$output"
     run -0 "$sandbox" down
 }
 
@@ -197,7 +197,7 @@ up_fast() { below "$(since "$1")" 5; }
 
 @test "bad arguments: one line, non-zero" {
     for words in "up --nodes 0" "up --nodes x" "up --nodes" "up --nodes 65" "up twice" \
-        "up --cpus=0" "up --cpus 4096" "up --memory 8G" "up --hosts=2" "on" "on n1" "run" "run --" "fly"; do
+        "up --cpus=0" "up --cpus 4096" "up --memory 8G" "up --memory 8,x" "up --hosts=2" "on" "on n1" "run" "run --" "fly"; do
         # shellcheck disable=SC2086
         run --separate-stderr "$sandbox" $words
         ((status != 0)) || fail "$words was accepted"
@@ -205,7 +205,7 @@ up_fast() { below "$(since "$1")" 5; }
     done
     [[ ${#stderr_lines[@]} -gt 0 ]]
     run --separate-stderr "$sandbox" up --memory 8G
-    [[ $stderr == "sandbox: up: --memory '8G': accepted is a number from 1 to 16000000" ]] || fail "$stderr"
+    [[ $stderr == "sandbox: up: --memory '8G': accepted is a number from 1 to 16000000, or several with commas" ]] || fail "$stderr"
 }
 
 @test "a directory that is no sandbox is not touched" {
