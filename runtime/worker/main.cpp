@@ -102,6 +102,8 @@ Result<int> work(Env env) {
     Memory memory(std::move(*group), spec->worker_memory, ::getppid(),
                   role.scheduler || role.client);
     settings->about.memory_limit = memory.limit();
+    // Its own, where nodes differ: the client's has the largest.
+    settings->executor.env.set("DTASK_MEMORY_LIMIT", std::to_string(memory.limit()));
 
     ev::Loop loop;
     if (spec->options.engine == model::Engine::dask) {
