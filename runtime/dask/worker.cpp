@@ -134,9 +134,13 @@ void Worker::on_exit(int status) {
         return restart();
     }
     if (code == cannot_load) return give_up(dead_->why());
-    std::string how = memory_kill ? "passed the memory limit of " + format_size(memory_.limit()) +
-                                        " (peak " + format_size(memory_.peak()) + ") and was killed"
-                                  : "ended with " + describe_status(status);
+    auto limit = format_size(memory_.limit()), peak = format_size(memory_.peak());
+    std::string how = "ended with " + describe_status(status);
+    if (memory_kill && memory_.was_below_limit())
+        how = "had " + peak + " of its " + limit +
+              " and was killed: the step's tasks had used up all its memory on the node";
+    else if (memory_kill)
+        how = "passed the memory limit of " + limit + " (peak " + peak + ") and was killed";
     if (!dead_->why().empty()) how += ": " + dead_->why();
     dialer_->send(proto::encode(proto::Died{about_.name, dead_->address(), how}));
     std::string what = "its Dask worker " + how;

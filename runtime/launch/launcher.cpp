@@ -370,7 +370,8 @@ void Launcher::on_client_exit(int status) {
 
 // The client's exit, or the scheduler's, does the rest.
 void Launcher::watch_crowding() {
-    if (!role_.worker || !(role_.client || role_.scheduler)) return;
+    bool shares = role_.worker && (role_.client || role_.scheduler);
+    if (local(spec_) || !shares) return;
     auto group = worker_group(spec_);
     if (!group || !*group || (*group)->version() != 2 || !(*group)->has_memory()) return;
     crowding_.emplace(std::move(**group));

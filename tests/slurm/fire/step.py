@@ -12,8 +12,7 @@ from .nodes import TREE, run
 
 START, END = 120.0, 150.0  # s, for a step to begin its work, and to end once it was told to
 SLOW = 3  # times what is promised is allowed here: the machine is loaded, too
-# The workers' limits leave the client room: it has none of its own.
-REQUEST = ["-N4", "-n8", "--cpus-per-task=2", "--mem-per-cpu=200", "--dtask-memory=200M"]
+REQUEST = ["-N4", "-n8", "--cpus-per-task=2", "--mem-per-cpu=100"]
 OPTIONS = ["--dtask-wait=all", "--dtask-restarts=1000"]
 
 
