@@ -46,26 +46,3 @@ load lib
     expect_line "$out" '^right 200$'
     nothing_left
 }
-
-# On v1 a client may have what the other tasks leave: then it is executors that the kernel takes. On
-# v2 it has its task's share, with a worker in it, and nothing in there would move any more.
-@test "a client that is larger than its task's share: no hang, and it is told" {
-    local mb=$((2 * mb_per_cpu)) tasks=4
-    if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-        step_limit=60
-        step -N1 -n2 --mem-per-cpu="$((mb + 16))" --dtask-slots=overlap python3 "$clients/large_client.py" 1000 1
-        expect_code 137
-        expect_line "$err" '^dtask.*: the client is killed: its task has used up its memory of [0-9.]+M ' 1
-        expect_line "$err" 'client [0-9.]+M, scheduler [0-9.]+M, functions [0-9.]+M.*--mem-per-cpu' 1
-        expect_line "$out" '^holds' 0
-    else
-        step -N1 -n"$tasks" --mem-per-cpu="$mb" --dtask-slots=overlap \
-            python3 "$clients/large_client.py" $((mb * tasks * 5 / 8)) 3
-        expect_code 0
-        expect_line "$out" "^exceeded $((3 * tasks)) of $((3 * tasks))$"
-        expect_line "$out" '^hog-\S+: had [0-9.]+M of the worker.s 100M when the step.s tasks had used up .*, worker \S+ on node '
-        expect_line "$out" '^right 200$'
-        expect_state COMPLETED
-    fi
-    nothing_left
-}

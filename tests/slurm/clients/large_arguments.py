@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`large_arguments.py N`: N calls that wait at the scheduler, with an argument of 1 MiB each.
+
+Says `lost` where the cluster was.
+"""
+
+import os
+import sys
+import time
+
+import dtask
+
+
+def busy(_):
+    time.sleep(1000)
+
+
+client = dtask.Client()
+client.wait_for_workers(2, timeout=100)
+try:
+    futures = [client.submit(busy, os.urandom(1 << 20)) for _ in range(int(sys.argv[1]))]
+    for future in futures:
+        future.result()
+except dtask.ClusterLost:
+    print("lost")
+    raise
