@@ -10,7 +10,10 @@ on workers: these are the task's inputs. Nothing is unpickled on the way.
 """
 
 import sys
-from pickle import dumps, loads
+try:
+    from _pickle import dumps, loads  # as in executor.py
+except ImportError:
+    from pickle import dumps, loads
 
 from ._nesting import Nested
 

@@ -11,7 +11,10 @@ import os
 import sys
 from errno import EDQUOT, ENOSPC
 from _weakref import getweakrefcount
-from pickle import dumps, loads as _loads
+try:
+    from _pickle import dumps, loads as _loads  # as in executor.py
+except ImportError:
+    from pickle import dumps, loads as _loads
 from struct import Struct, error as StructError
 
 INLINE = 64 << 10  # bytes of a pickle up to which a value is not stored

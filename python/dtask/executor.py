@@ -10,7 +10,10 @@ report. Standard output is flushed line by line and after each call.
 
 import os
 import sys
-from pickle import dumps, loads
+try:
+    from _pickle import dumps, loads  # pickle itself loads re and more, which few calls need
+except ImportError:
+    from pickle import dumps, loads
 from struct import Struct
 from time import monotonic_ns
 
