@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that runs functions: ``python3 -m dtask.executor``, started by a worker.
+"""The process that runs functions: ``python3 -m dtask.executor``, started by a worker, or forked
+from one that has loaded it (_nursery.py).
 
 It reads records from file descriptor 3 and answers there (doc/protocol.md, section 5), runs one
 call after the other in its only thread, and exits at end of file. It imports as little as it can,
@@ -234,17 +235,16 @@ def preload(names):
             raise SystemExit(f"dtask: --dtask-preload={name}: {type(error).__name__}: {error}")
 
 
-def main():
-    """Set the process up as functions expect it, then serve."""
+def set_up(name):
+    """Set the process up as functions expect it: descriptor 3, standard streams, signals."""
     try:
         is_socket = os.fstat(CHANNEL).st_mode & 0o170000 == 0o140000
     except OSError:
         is_socket = False
     if not is_socket:
         raise SystemExit(
-            "dtask.executor: file descriptor 3 is not a socket: workers start executors, not users"
+            f"{name}: file descriptor 3 is not a socket: workers start executors, not users"
         )
-    import faulthandler
     from _signal import SIG_IGN, SIGINT, signal
 
     signal(SIGINT, SIG_IGN)  # Ctrl-C is for the client
@@ -255,17 +255,32 @@ def main():
         os.close(null)
     sys.stdin = open(0, closefd=False)
     try:
-        faulthandler.enable()  # a SIGSEGV then shows where, on stderr
         sys.stdout.reconfigure(line_buffering=True, write_through=False)
         sys.stderr.reconfigure(line_buffering=True, write_through=False)
     except (AttributeError, ValueError):
         pass  # started without a stdout or stderr
+
+
+def enable_faulthandler():
+    """A SIGSEGV then shows where, on stderr."""
+    import faulthandler
+
+    try:
+        faulthandler.enable()
+    except (AttributeError, ValueError):
+        pass
+
+
+def load():
+    """Find what the client finds, and import what is to be there before any call comes."""
     path = os.environ.get("DTASK_CLIENT_PATH")
     if path:
         sys.path[0:1] = [path]
-    # -m made us __main__; pickles may name us and must find this very module.
-    sys.modules["dtask.executor"] = sys.modules["__main__"]
     preload(os.environ.get("DTASK_PRELOAD"))
+
+
+def run():
+    """Serve until the worker has no more for this process, and end it."""
     try:
         serve(CHANNEL)
     except (BrokenPipeError, ConnectionResetError):
@@ -275,6 +290,16 @@ def main():
     atexit._run_exitfuncs()
     flush()
     os._exit(0)  # threads that the functions left behind must not keep us
+
+
+def main():
+    """An executor that was started as a Python of its own."""
+    set_up("dtask.executor")
+    enable_faulthandler()
+    # -m made us __main__; pickles may name us and must find this very module.
+    sys.modules["dtask.executor"] = sys.modules["__main__"]
+    load()
+    run()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ Executor::Executor(ev::Loop &loop, pid_t pid, Fd socket, Callbacks callbacks)
 
 Executor::~Executor() {
     stream_.silence();
-    if (!status_) kill();
+    if (unwanted_)
+        unwanted_();
+    else if (!status_)
+        kill();
 }
 
 Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, SpawnSpec spec,
@@ -53,6 +56,26 @@ Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, SpawnSpec spec
     if (!pid) return fail_from(std::move(pid), "executor");
     return std::unique_ptr<Executor>(
         new Executor(loop, *pid, std::move(ours), std::move(callbacks)));
+}
+
+std::unique_ptr<Executor> Executor::expect(ev::Loop &loop, Fd socket, Callbacks callbacks,
+                                           std::function<void()> unwanted) {
+    std::unique_ptr<Executor> executor(
+        new Executor(loop, 0, std::move(socket), std::move(callbacks)));
+    executor->unwanted_ = std::move(unwanted);
+    return executor;
+}
+
+void Executor::born(pid_t pid) {
+    unwanted_ = nullptr;
+    pid_ = pid;
+    if (doomed_) kill();
+}
+
+void Executor::stillborn(int status) {
+    unwanted_ = nullptr;
+    status_ = status;
+    die_if_over();
 }
 
 void Executor::introduce(std::string_view scheduler) {
@@ -121,6 +144,8 @@ void Executor::retire() {
 }
 
 void Executor::kill() {
+    doomed_ = true;
+    if (pid_ == 0) return;
     ::kill(-pid_, SIGKILL);
     ::kill(pid_, SIGKILL); // the group is not made yet where it has hardly begun
 }
@@ -163,7 +188,7 @@ void Executor::on_record(const proto::RecordHead &head, std::string body) {
 
 void Executor::on_reaped(int status) {
     status_ = status;
-    ::kill(-pid_, SIGKILL); // its children go with it
+    ::kill(-pid_, SIGKILL); // its children go with it, by its group
     last_words_.set(last_words_ms);
     die_if_over();
 }

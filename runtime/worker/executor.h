@@ -5,6 +5,8 @@
 //   starting ──ready──▶ serving ──process ends──▶ dead
 //       └──process ends before it was ready────────▲
 //
+// One that is to be forked is starting, too, and has no pid before born().
+//
 // Calls may be given ahead (`in_flight`); the first of them is the one that
 // runs. While that is blocked, since it waits for tasks of its own, the others
 // can be taken back. A death is reported once both the process has been reaped and its
@@ -56,9 +58,17 @@ public:
 
     static Result<std::unique_ptr<Executor>> start(ev::Loop &loop, SpawnSpec spec,
                                                    Callbacks callbacks);
+    /// One that a process is still to be forked for: born() or stillborn() follows. Where
+    /// it is not wanted any more before that, `unwanted` is called.
+    static std::unique_ptr<Executor> expect(ev::Loop &loop, Fd socket, Callbacks callbacks,
+                                            std::function<void()> unwanted);
     ~Executor();
 
-    pid_t pid() const { return pid_; }
+    void born(pid_t pid);
+    /// There is no process; `status` is what its maker's end, or ours, says of the reason.
+    void stillborn(int status);
+
+    pid_t pid() const { return pid_; } ///< 0: not born yet
     bool ready() const { return ready_; }
     bool dead() const { return dead_; }
     /// It was killed because the call that ran took too long.
@@ -96,6 +106,8 @@ private:
 
     Callbacks callbacks_;
     pid_t pid_;
+    std::function<void()> unwanted_; ///< while it is not born
+    bool doomed_ = false;            ///< killed before it was born
     bool ready_ = false, closed_ = false, dead_ = false, overdue_ = false;
     bool blocked_ = false, retired_ = false, introduced_ = false;
     std::optional<int> status_;

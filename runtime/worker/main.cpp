@@ -21,6 +21,7 @@ namespace dtask::worker {
 namespace {
 
 constexpr std::int64_t redial_timeout_ms = 2'000; // a restarted worker finds its scheduler or none
+constexpr const char *nursery_variable = "DTASK_NURSERY"; // "off": each executor is spawned
 
 // Twice the scheduler's: it gives us up first, and we come again if it can be
 // reached by then. A wrong value is the scheduler's to tell.
@@ -77,6 +78,11 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     executor.env.set("DTASK_WORKER", about.name);
     executor.env.set("DTASK_TOKEN", spec.token); // a function may be a client
     executor.oom_score_adj = first_to_die;
+    if (executor.env.get_or(nursery_variable, "on") != "off") {
+        settings.nursery = executor;
+        settings.nursery.argv = {*python, "-m", "dtask._nursery"};
+        settings.nursery.oom_score_adj = 0; // it makes the executors first to die
+    }
     return settings;
 }
 
@@ -99,14 +105,17 @@ Result<int> work(Env env) {
     auto plan = model::plan(spec->options.slots, spec->ntasks, spec->cpus_per_task);
     auto role = plan ? model::role_of(*plan, spec->rank) : model::Role{};
     settings->about.without_group = launch::without_group(*spec, role, *group);
-    Memory memory(std::move(*group), spec->worker_memory, ::getppid(),
+    // A worker of ours adopts orphans itself (nursery.h), Dask's leaves them to the launcher.
+    bool dask = spec->options.engine == model::Engine::dask;
+    Memory memory(std::move(*group), spec->worker_memory,
+                  dask || settings->nursery.program.empty() ? ::getppid() : ::getpid(),
                   role.scheduler || role.client);
     settings->about.memory_limit = memory.limit();
     // Its own, where nodes differ: the client's has the largest.
     settings->executor.env.set("DTASK_MEMORY_LIMIT", std::to_string(memory.limit()));
 
     ev::Loop loop;
-    if (spec->options.engine == model::Engine::dask) {
+    if (dask) {
         dask::Worker worker(loop, *token, *spec, settings->about, settings->candidates,
                             settings->door_host, settings->dial_timeout_ms, settings->silence_ms,
                             std::move(task), std::move(memory));

@@ -17,9 +17,9 @@ constexpr std::int64_t settling_us = 500'000;
 
 } // namespace
 
-Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit, pid_t launcher,
+Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit, pid_t adopter,
                bool shared)
-    : group_(std::move(group)), limit_(limit), strays_(launcher) {
+    : group_(std::move(group)), limit_(limit), strays_(adopter) {
     if (!group_ || !group_->has_memory()) return;
     shared_ = shared && watches_group();
     // What the kernel enforces is the truth, whatever we were told.
@@ -84,7 +84,8 @@ std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
     }
     std::vector<Family> families;
     for (auto pid : executors) families.push_back({pid, family_of(pid), true});
-    for (auto pid : strays_.find(executors)) families.push_back({pid, family_of(pid), false});
+    for (auto pid : strays_.find(executors, nursery_))
+        families.push_back({pid, family_of(pid), false});
     if (group_over) {
         auto movable = shared.stored - std::min(shared.fixed, shared.stored);
         auto victim = over_group_limit(families, movable);
@@ -94,11 +95,13 @@ std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
     if (sum <= limit_) return {};
 
     // A process that has forked shares most of what it has with its child.
-    bool sharing = std::ranges::any_of(families, [](auto &f) { return f.pids.size() > 1; });
+    bool sharing =
+        nursery_ > 0 || std::ranges::any_of(families, [](auto &f) { return f.pids.size() > 1; });
     if (sharing) {
         auto began = clock_.now_us();
         if (began < next_exact_us_) return {};
         sum = shared.fixed + measure(families, shared.mappable, proportional);
+        if (nursery_ > 0) sum += proportional(nursery_, 0);
         auto ended = clock_.now_us();
         next_exact_us_ = ended + std::min(pauses_per_exact * (ended - began), longest_pause_us);
         if (sum <= limit_) return {};

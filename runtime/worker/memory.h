@@ -33,13 +33,15 @@ struct SharedMemory {
 
 class Memory {
 public:
-    /// `launcher` adopts what loses its parent. `shared`: the task has the scheduler or
+    /// `adopter` adopts what loses its parent. `shared`: the task has the scheduler or
     /// the client, too. On v2 the group is the whole task's then, and `limit` what the
     /// executors may have of it.
     Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit,
-           pid_t launcher = ::getppid(), bool shared = false);
+           pid_t adopter = ::getppid(), bool shared = false);
 
     std::uint64_t limit() const { return limit_; }
+    /// The process that executors are forked from, which share what it has loaded; 0: none.
+    void set_nursery(pid_t pid) { nursery_ = pid; }
     /// cgroup.procs descriptors that an executor joins when it starts.
     std::vector<int> join_fds() const;
     /// Must the worker itself look after the limit?
@@ -102,6 +104,7 @@ private:
     std::vector<Kill> killed_;               ///< by the watch, and not known yet to be dead
     std::optional<std::uint64_t> last_peak_; ///< of the last that was known to be
     Strays strays_;
+    pid_t nursery_ = 0;
     SteadyClock clock_;
     std::int64_t next_exact_us_ = 0; ///< when to measure exactly again
     /// Until then the group may still have what the last one that was killed had.

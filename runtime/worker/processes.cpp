@@ -129,11 +129,12 @@ bool is_ending(pid_t pid) {
     return fields.size() <= flags || (parse_uint(fields[flags]).value_or(0) & exiting) != 0;
 }
 
-Pids Strays::find(const Pids &executors) {
+Pids Strays::find(const Pids &executors, pid_t nursery) {
     Pids strays;
     std::unordered_set<pid_t> others;
-    for (auto pid : children_of(launcher_)) {
-        if (pid == ::getpid()) continue;
+    for (auto pid : children_of(adopter_)) {
+        if (pid == ::getpid() || pid == nursery) continue;
+        if (std::ranges::find(executors, pid) != executors.end()) continue;
         if (std::ranges::find(executors, ::getpgid(pid)) != executors.end()) {
             strays.push_back(pid);
         } else if (others_.contains(pid) || !is_of_a_function(pid)) {

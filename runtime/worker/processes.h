@@ -4,8 +4,8 @@
 // started, and of the memory that they hold. Bytes.
 //
 // A family is a process and all below it. One whose parent has ended belongs to
-// the launcher, which adopts orphans: it is a stray, found by its process group,
-// else by the variable DTASK_WORKER that every process of a function inherits.
+// whoever adopts orphans: it is a stray, found by its process group, else by the
+// variable DTASK_WORKER that every process of a function inherits.
 #pragma once
 
 #include <cstdint>
@@ -39,11 +39,12 @@ bool is_ending(pid_t pid);
 /// Strays: processes of functions that have lost their parent.
 class Strays {
 public:
-    explicit Strays(pid_t launcher) : launcher_(launcher) {}
-    Pids find(const Pids &executors);
+    explicit Strays(pid_t adopter) : adopter_(adopter) {}
+    /// `nursery`: the process that forks executors, which is none of theirs; 0: there is none.
+    Pids find(const Pids &executors, pid_t nursery = 0);
 
 private:
-    pid_t launcher_;
+    pid_t adopter_;                    ///< of orphans
     std::unordered_set<pid_t> others_; ///< looked at, and not of a function
 };
 

@@ -51,7 +51,9 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
           // Ctrl-C is the client's to answer, once there is a cluster.
           if (!dialer_ || !dialer_->connected()) end(0);
       }) {
-    settings_.executor.join_fds = watch_.memory().join_fds();
+    settings_.executor.join_fds = settings_.nursery.join_fds = watch_.memory().join_fds();
+    settings_.nursery.env = settings_.executor.env;
+    nursery_.emplace(loop_, settings_.executor, settings_.nursery);
     slots_.resize(settings_.about.concurrency);
 }
 
@@ -277,8 +279,7 @@ void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, st
 }
 
 void Worker::start_executor(std::size_t slot) {
-    auto executor = Executor::start(
-        loop_, settings_.executor,
+    auto executor = nursery_->executor(
         {.on_ready =
              [this] {
                  failed_starts_ = 0;
@@ -292,6 +293,7 @@ void Worker::start_executor(std::size_t slot) {
          .on_dead = [this, slot](int status) { on_executor_dead(slot, status); }});
     if (!executor) return give_up(executor.error().text());
     slots_[slot] = {std::move(*executor)};
+    watch_.memory().set_nursery(nursery_->pid());
 }
 
 // Executors that hold a slot, those that start included.
@@ -356,10 +358,16 @@ bool Worker::make_way() {
 }
 
 void Worker::on_child() {
-    for (auto &slot : slots_) {
-        int status;
-        if (!slot.executor || slot.executor->dead()) continue;
-        if (::waitpid(slot.executor->pid(), &status, WNOHANG) > 0) slot.executor->on_reaped(status);
+    int status;
+    while (pid_t pid = ::waitpid(-1, &status, WNOHANG)) {
+        if (pid < 0) break;
+        auto slot = std::ranges::find_if(slots_, [&](const Slot &s) {
+            return s.executor && !s.executor->dead() && s.executor->pid() == pid;
+        });
+        if (slot != slots_.end())
+            slot->executor->on_reaped(status);
+        else if (nursery_->on_reaped(pid, status)) // else an orphan that we have adopted
+            watch_.memory().set_nursery(0);
     }
 }
 
@@ -415,7 +423,8 @@ void Worker::report(proto::Failure failure) {
 std::vector<Executor *> Worker::executors() const {
     std::vector<Executor *> living;
     for (const auto &slot : slots_)
-        if (slot.executor && !slot.executor->dead()) living.push_back(slot.executor.get());
+        if (slot.executor && !slot.executor->dead() && slot.executor->pid() != 0)
+            living.push_back(slot.executor.get());
     return living;
 }
 

@@ -36,6 +36,7 @@
 #include "runtime/worker/door.h"
 #include "runtime/worker/executor.h"
 #include "runtime/worker/memory.h"
+#include "runtime/worker/nursery.h"
 #include "runtime/worker/values.h"
 #include "runtime/worker/watch.h"
 
@@ -44,6 +45,7 @@ namespace dtask::worker {
 struct Settings {
     proto::Register about;   ///< address is filled in once it is known
     SpawnSpec executor;      ///< how to start one
+    SpawnSpec nursery = {};  ///< how to start what forks them, in their environment; or no program
     Store::Place store = {}; ///< where values are kept, if any are
     std::vector<std::string> candidates;
     std::string door_host; ///< where to listen; empty: all addresses
@@ -106,6 +108,7 @@ private:
     Values values_;
     std::unordered_map<std::uint64_t, Function> functions_;
     std::deque<Call> queue_;
+    std::optional<Nursery> nursery_; ///< outlives the executors
     std::vector<Slot> slots_;
     std::vector<std::unique_ptr<Executor>> dead_; ///< freed at the end of the turn
     std::uint64_t blocked_ = 0;                   ///< as the scheduler was told
