@@ -2,6 +2,7 @@
 """Gathering: the results of many futures, in the shape in which they come."""
 
 from ._future import Future
+from ._remote import bring_all
 from ._waiting import Latch, check_wait, flatten
 
 _SKIPPED = object()
@@ -19,6 +20,7 @@ def gather(futures, errors):
         for future in found:
             if future.done() and (future._failed or future.cancelled()):
                 future.result()
+    bring_all(found)
     result = _collect(futures, errors == "skip")
     return None if result is _SKIPPED else result
 

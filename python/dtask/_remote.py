@@ -26,13 +26,15 @@ class Remote:
 
     place  (the value's number, (host, port), the address as the scheduler wrote it), or None until
            the scheduler says where it is
+    size   bytes
     busy   whether a thread is about to fetch it
     """
 
-    def __init__(self, owner, number, place):
+    def __init__(self, owner, number, place, size):
         self._owner = owner
         self.number = number
         self.place = place
+        self.size = size
         self.busy = False
 
     def __del__(self):
@@ -58,12 +60,13 @@ class Remotes:
         number, at = header["k"], header["at"]
         try:
             place = header["d"], _wire.parse_address(at, "the place of a value"), at
+            size = int(header["size"])
         except ConnectError as error:
             raise ProtocolError(str(error)) from None
         future = pending.pop(number, None)
         if future is not None:
             self._futures[number] = future
-            future._finish(None, Remote(self, number, place))
+            future._finish(None, Remote(self, number, place, size))
             return
         future = self._futures.get(number)
         if future is None:
@@ -124,6 +127,39 @@ class Remotes:
         self._session.connection.send(
             lambda: [_wire.frame({"t": "lost", "k": number, "at": at})]
         )
+
+
+def bring_all(futures):
+    """Fetch the values of those futures whose values are away, as far as they can be had at once:
+    what happened to the others `bring` finds out."""
+    mine = []
+    try:
+        for future in futures:
+            with future._condition:
+                remote = future._remote
+                if future._away and remote.place is not None and not remote.busy:
+                    remote.busy = True
+                    mine.append(future)
+        sessions = {}
+        for future in mine if len(mine) > 1 else ():
+            sessions.setdefault(future._session, []).append(future)
+        for session, some in sessions.items():
+            if session.lost is None and not session.forked:
+                _bring_some(session, some)
+    finally:
+        for future in mine:
+            with future._condition:
+                future._remote.busy = False
+                future._condition.notify_all()
+
+
+def _bring_some(session, futures):
+    remotes = [future._remote for future in futures]
+    wanted = [(*remote.place[:2], remote.size) for remote in remotes]
+    came = []
+    session.fetcher.fetch_all(wanted, lambda index, data: came.append((futures[index], data)))
+    while came:
+        _keep(*came.pop())  # unpickled in the thread that asked
 
 
 def bring(future, timeout, end):

@@ -26,10 +26,11 @@ class FakeStore:
     values  number -> bytes of the value's file
     asked   the numbers of all `get`s, in order
     cut     where not None: the next `data` message breaks off after that many bytes
+    store   where not None: the directory in which the files are, for who is on the same node
     """
 
     def __init__(self, token, piece=1 << 20):
-        self.values, self.asked, self.cut = {}, [], None
+        self.values, self.asked, self.cut, self.store = {}, [], None, None
         self.accepted = 0
         self.hold = None  # an event for which `get` waits
         self._token, self._piece = token, piece
@@ -50,6 +51,9 @@ class FakeStore:
     def put(self, number, value):
         """Keep a value; returns the members of `stored` that tell where it is."""
         self.values[number] = data = packed(value)
+        if self.store is not None:
+            with open(f"{self.store}/{number}", "wb") as file:
+                file.write(data)
         return {"d": number, "size": len(data), "at": self.address}
 
     def _accept(self):
@@ -68,6 +72,9 @@ class FakeStore:
                 return
             self.accepted += 1
             for header, _ in wire.frames(stream):
+                if header["t"] == "ping":
+                    connection.sendall(wire.frame({"t": "pong", "store": self.store or ""}))
+                    continue
                 if header["t"] != "get":
                     return
                 self.asked.append(header["d"])

@@ -86,6 +86,48 @@ def test_everything_that_asks_for_results(start):
     assert fake.stores[0].accepted == 1, "the connection is kept"
 
 
+def test_on_the_node_of_its_worker_a_value_is_read_from_its_file(start, tmp_path):
+    fake, client = start("run", stores=1)
+    fake.stores[0].store = str(tmp_path)
+    sizes = [BIG, 5 << 20, BIG + 1, 1 << 20]
+    assert client.gather(client.map(bytes, sizes)) == [bytes(size) for size in sizes]
+    assert client.submit(bytes, BIG).result(20) == bytes(BIG)
+    assert fake.stores[0].asked == [] and fake.stores[0].accepted == 1
+
+
+def test_where_its_file_has_gone_the_worker_is_asked(start, tmp_path):
+    fake, client = start("run", stores=1)
+    fake.stores[0].store = str(tmp_path)
+    futures = client.map(bytes, [BIG] * 4)
+    dtask.wait(futures, 20)
+    for name in os.listdir(tmp_path)[:2]:
+        os.unlink(tmp_path / name)
+    assert client.gather(futures) == [bytes(BIG)] * 4
+    assert len(fake.stores[0].asked) == 2
+
+
+def test_many_values_come_over_one_connection(start):
+    fake, client = start("run", stores=1)
+    sizes = [BIG + n for n in range(100)]
+    futures = client.map(bytes, sizes)
+    assert client.gather(futures) == [bytes(size) for size in sizes]
+    assert len(fake.stores[0].asked) == 100 and fake.stores[0].accepted == 1
+
+
+@pytest.mark.parametrize("size", [BIG, 2 << 20])
+def test_one_of_many_values_is_not_there(start, size):
+    fake, client = start("run", stores=2)
+    futures = client.map(bytes, range(size, size + 20))
+    dtask.wait(futures, 20)
+    first, second = fake.stores
+    number = next(n for n, data in first.values.items() if len(data) == len(packed(bytes(size + 7))))
+    del first.values[number]
+    result = background(lambda: client.gather(futures))
+    ((lost, _),) = fake.expect("lost")
+    fake.send({"t": "stored", "k": lost["k"], **second.put(number, bytes(size + 7))})
+    assert result.result(60) == [bytes(size + n) for n in range(20)]
+
+
 def test_arrays_are_views_of_what_came(start):
     numpy = pytest.importorskip("numpy")
     fake, client = start("run", stores=1)
