@@ -12,8 +12,25 @@ namespace {
 
 constexpr double queue_us = 5'000; // many round trips to the scheduler
 constexpr std::uint64_t longest_queue = 256;
-constexpr double bytes_per_us = 500; // between nodes, about half a GB a second
+constexpr double bytes_per_us = 200; // between nodes, beside the work that goes on
 constexpr double unknown_us = 1'000; // of a function not measured yet
+
+// What it has to run before something new begins, by the mean run times of the functions.
+double backlog_us(const Core &core, const Worker &worker) {
+    constexpr std::size_t most_looked_at = 32;
+    auto looked_at = std::min(worker.assigned.size(), most_looked_at);
+    if (looked_at == 0) return 0;
+    double sum = 0;
+    for (std::size_t n = 0; n < looked_at; n++) {
+        auto task = core.tasks.find(worker.assigned[n]);
+        if (task == core.tasks.end()) continue;
+        double us = core.functions.at(task->second.function).mean_us;
+        sum += us < 0 ? unknown_us : us;
+    }
+    double each = sum / static_cast<double>(looked_at);
+    return each * static_cast<double>(worker.load()) /
+           static_cast<double>(worker.about.concurrency);
+}
 
 } // namespace
 
@@ -93,19 +110,18 @@ std::optional<WorkerId> nearest(const Core &core, const Task &task) {
             if (nodes.insert(core.workers.at(copy.worker).about.node).second)
                 bytes[core.workers.at(copy.worker).about.node] += source.size;
     }
-    std::optional<WorkerId> best;
-    double least = 0;
+    std::optional<WorkerId> best, full; // the best with room, and of those that have none
+    double least = 0, least_full = 0;
     auto consider = [&](WorkerId id, std::uint64_t on_node) {
         const Worker &worker = core.workers.at(id);
-        if (worker.load() >= depth(worker, function)) return;
-        double us = function.mean_us < 0 ? unknown_us : function.mean_us;
-        double queue =
-            static_cast<double>(worker.load()) * us / static_cast<double>(worker.about.concurrency);
-        double cost = queue + static_cast<double>(all - on_node) / bytes_per_us;
-        if (!best || cost < least) {
-            best = id;
-            least = cost;
-        }
+        bool room = worker.load() < depth(worker, function);
+        if (!room && (on_node == 0 || !may_take(worker))) return;
+        double cost = backlog_us(core, worker) + static_cast<double>(all - on_node) / bytes_per_us;
+        auto &chosen = room ? best : full;
+        auto &lowest = room ? least : least_full;
+        if (chosen && cost >= lowest) return;
+        chosen = id;
+        lowest = cost;
     };
     for (const auto &[node, on_node] : bytes)
         if (auto workers = core.nodes.find(std::string(node)); workers != core.nodes.end())
@@ -115,7 +131,8 @@ std::optional<WorkerId> nearest(const Core &core, const Task &task) {
         auto here = bytes.find(core.workers.at(idlest).about.node);
         consider(idlest, here == bytes.end() ? 0 : here->second);
     }
-    return best;
+    // Where none has room it waits here, for whoever has it first.
+    return best && full && least_full < least ? full : best;
 }
 
 std::uint64_t surplus(const Worker &worker) {

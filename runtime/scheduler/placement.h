@@ -37,9 +37,10 @@ std::optional<WorkerId> suitable(const Core &core, const Task &task);
 /// Whether values that stay with workers are among the task's inputs.
 bool has_stored_inputs(const Core &core, const Task &task);
 
-/// The worker with room that will begin the task first: after copying what no
-/// worker of its node has, and what it has to run before. Those of nodes that
-/// have an input are looked at, and the least loaded one. Nothing where none has room.
+/// The worker that will begin the task first: after copying what no worker of its
+/// node has, and what it has to run before. Those of nodes that have an input are
+/// looked at, and the least loaded one. One without room may be the one, if it is
+/// quicker to wait for it than to copy. Nothing where none of them has room.
 std::optional<WorkerId> nearest(const Core &core, const Task &task);
 
 /// A worker that holds tasks which it has not begun, while another idles: the

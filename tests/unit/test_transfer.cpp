@@ -359,20 +359,22 @@ START_TEST(test_get_from_a_client) {
     wait_for(loop, "the proof", [&] { return client.open.has_value(); });
     for (std::uint64_t data : {1, 3, 2}) client.link->send(encode_datum("get", data));
     wait_for(
-        loop, "all answers", [&] { return client.frames.size() == 5; }, long_ms);
+        loop, "all answers",
+        [&] { return !client.frames.empty() && client.frames.back().payload == "small"; }, long_ms);
     std::string got;
-    for (int n = 0; n < 3; n++) {
+    std::size_t n = 0;
+    for (; n < client.frames.size() && got.size() < bytes.size(); n++) {
         ck_text_eq(client.frames[n].type(), "data");
         ck_assert_uint_eq(must(client.frames[n].header.natural("size")), bytes.size());
         ck_assert_uint_le(client.frames[n].payload.size(), 4 * mib);
         got += client.frames[n].payload;
     }
     ck_assert(got == bytes);
-    ck_text_eq(client.frames[3].type(), "gone");
-    ck_assert_uint_eq(must(decode_datum(client.frames[3])), 3);
-    ck_text_eq(client.frames[4].payload, "small");
+    ck_assert_uint_eq(client.frames.size(), n + 2);
+    ck_text_eq(client.frames[n].type(), "gone");
+    ck_assert_uint_eq(must(decode_datum(client.frames[n])), 3);
     client.link->send(make_frame("ping"));
-    wait_for(loop, "the pong", [&] { return client.frames.size() == 6; });
+    wait_for(loop, "the pong", [&] { return client.frames.size() == n + 3; });
 }
 END_TEST
 
