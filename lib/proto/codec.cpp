@@ -180,10 +180,14 @@ Result<Graph> decode_graph(Frame frame) {
 
 Frame encode(Run m) {
     Frame frame = make_frame("run");
-    frame.header.set("f", m.f).set("k", m.k).set("i", m.i).set("len", m.len);
-    if (!m.inputs.empty()) frame.header.set("inputs", m.inputs).set("in", m.in);
-    if (!m.held.empty()) frame.header.set("held", m.held);
-    if (!m.timeout.empty()) frame.header.set("timeout", m.timeout);
+    frame.header.set("f", std::move(m.f))
+        .set("k", std::move(m.k))
+        .set("i", std::move(m.i))
+        .set("len", std::move(m.len));
+    if (!m.inputs.empty())
+        frame.header.set("inputs", std::move(m.inputs)).set("in", std::move(m.in));
+    if (!m.held.empty()) frame.header.set("held", std::move(m.held));
+    if (!m.timeout.empty()) frame.header.set("timeout", std::move(m.timeout));
     frame.payload = std::move(m.payload);
     return frame;
 }
@@ -204,12 +208,12 @@ Result<Run> decode_run(Frame frame) {
 
 Frame encode(Done m) {
     Frame frame = make_frame("done");
-    frame.header.set("k", m.k)
-        .set("i", m.i)
-        .set("us", m.us)
-        .set("raised", m.raised)
-        .set("len", m.len);
-    if (!m.stored.empty()) frame.header.set("stored", m.stored);
+    frame.header.set("k", std::move(m.k))
+        .set("i", std::move(m.i))
+        .set("us", std::move(m.us))
+        .set("raised", std::move(m.raised))
+        .set("len", std::move(m.len));
+    if (!m.stored.empty()) frame.header.set("stored", std::move(m.stored));
     frame.payload = std::move(m.payload);
     return frame;
 }
@@ -229,7 +233,7 @@ Result<Done> decode_done(Frame frame) {
 
 Frame encode(Results m) {
     Frame frame = make_frame("done");
-    frame.header.set("k", m.k).set("len", m.len);
+    frame.header.set("k", std::move(m.k)).set("len", std::move(m.len));
     frame.payload = std::move(m.payload);
     return frame;
 }

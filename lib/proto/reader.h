@@ -15,11 +15,13 @@ namespace dtask::proto {
 class Reader {
 public:
     explicit Reader(const Json &header) : header_(header) {}
+    /// Columns are taken out of the header instead of copied.
+    explicit Reader(Json &header) : header_(header), own_(&header) {}
 
     void text(const char *name, std::string &into) { take(header_.string(name), into); }
     void natural(const char *name, std::uint64_t &into) { natural_of(header_, name, into); }
     void column(const char *name, Column &into) {
-        take(header_.column(name), into);
+        take(column_of(name), into);
         if (error_.empty() && into.size() != rows(into))
             error_ = std::string("\"") + name + "\" is not as long as the other columns";
     }
@@ -32,7 +34,7 @@ public:
     /// Groups: how many of the rows of a column of its own, `flat`, belong to each task.
     void groups(const char *counts, Column &into, const char *flat, Column &rows) {
         column(counts, into);
-        take(header_.column(flat), rows);
+        take(column_of(flat), rows);
         std::uint64_t left = rows.size();
         for (auto count : into) {
             if (count > left) return refuse(std::string("\"") + flat + "\" is too short");
@@ -42,7 +44,7 @@ public:
     }
     /// A column as long as `other`, one of groups.
     void beside(const char *name, Column &into, const Column &other) {
-        take(header_.column(name), into);
+        take(column_of(name), into);
         if (into.size() != other.size())
             refuse(std::string("\"") + name + "\" is not as long as the inputs");
     }
@@ -60,6 +62,9 @@ public:
     }
 
 private:
+    Result<Column> column_of(const char *name) {
+        return own_ ? own_->take_column(name) : header_.column(name);
+    }
     void natural_of(const Json &object, const char *name, std::uint64_t &into) {
         take(object.natural(name), into);
     }
@@ -77,6 +82,7 @@ private:
     }
 
     const Json &header_;
+    Json *own_ = nullptr;
     std::string error_;
     bool counted_ = false;
     std::size_t rows_ = 0;

@@ -86,6 +86,9 @@ DTASK_FUZZ_TARGET(frame, bytes) {
         bytes.remove_prefix(header_bytes.size());
         auto payload = bytes.substr(0, lengths->payload);
         bytes.remove_prefix(payload.size());
+        auto ours = Json::parse(header_bytes), theirs = Json::parse_as_tree(header_bytes);
+        promise(ours.has_value() == theirs.has_value());
+        promise(!ours || ours->indented() == theirs->indented());
         auto header = decode_header(header_bytes);
         if (!header) return;
         decode_all({*header, std::string(payload)});

@@ -79,16 +79,102 @@ START_TEST(test_strings_that_are_not_utf8) {
 }
 END_TEST
 
-START_TEST(test_values_are_shared_and_moved) {
-    auto one = Json::object().set("x", 1);
+START_TEST(test_values_are_copied_and_moved) {
+    auto one = Json::object().set("x", 1).set("o", Json::object().set("y", 1));
     Json two = one;
     two.set("x", 2);
-    ck_assert_int_eq(must(one.integer("x")), 2);
+    ck_assert_int_eq(must(one.integer("x")), 1);
+    ck_assert_int_eq(must(must(two.member("o")).integer("y")), 1);
+    one = two;
     Json three = std::move(two);
     ck_assert_int_eq(must(three.integer("x")), 2);
     two = one; // a value that was moved from can be given another
     ck_assert_int_eq(must(two.integer("x")), 2);
     ck_assert_uint_eq(one.size(), 0);
+}
+END_TEST
+
+START_TEST(test_takes_columns) {
+    auto json = must(Json::parse(R"({"c":[1,2],"d":[9223372036854775807]})"));
+    ck_assert((must(json.take_column("c")) == std::vector<std::uint64_t>{1, 2}));
+    ck_text_eq(error_of(json.column("c")), "\"c\" is missing or not an array of numbers");
+    ck_assert_uint_eq(must(json.take_column("d"))[0], INT64_MAX);
+    ck_text_eq(error_of(json.take_column("none")),
+               "\"none\" is missing or not an array of numbers");
+    json.set("d", 7).set("c", std::vector<std::uint64_t>{});
+    ck_text_eq(json.compact(), R"({"d":7,"c":[]})");
+}
+END_TEST
+
+// What is read without jansson's tree is what jansson reads, and what it refuses is refused.
+START_TEST(test_reads_as_the_parser_does) {
+    for (std::string text : {R"({})",
+                             R"( { "a" : [ 1 , 2 ] , "b" : 3 } )",
+                             R"({"a":[],"b":[ ]})",
+                             R"({"a":[1,2,]})",
+                             R"({"a":[,1]})",
+                             R"({"a":[1 2]})",
+                             R"({"a":[01]})",
+                             R"({"a":[0,00]})",
+                             R"({"a":[1.0]})",
+                             R"({"a":[1e3]})",
+                             R"({"a":[1E3,2]})",
+                             R"({"a":[-1]})",
+                             R"({"a":[-0]})",
+                             R"({"a":-0})",
+                             R"({"a":999999999999999999})",
+                             R"({"a":1000000000000000000})",
+                             R"({"a":[9223372036854775807]})",
+                             R"({"a":[9223372036854775808]})",
+                             R"({"a":012})",
+                             R"({"a":1,"a":2})",
+                             R"({"a":[1],"a":[2]})",
+                             R"({"a":[1],"\u0061":2})",
+                             R"({"\u0061":[1],"b":[2]})",
+                             R"({"a":{"b":1,"b":2}})",
+                             R"({"a":[}, "k":[1]})",
+                             R"({"a":{], "k":[1]})",
+                             R"({"a":"],[","b":[1]})",
+                             R"({"a":"\"","b":[1]})",
+                             R"({"a":"\\","b":[1]})",
+                             R"({"a":["\"]"],"b":[1]})",
+                             R"({"a":tru,"b":[1]})",
+                             R"({"a":true,"b":null,"c":[1]})",
+                             R"({"a":"ü","b":[1]})",
+                             R"({"ü":[1],"b":[1]})",
+                             R"({"a":1}x)",
+                             R"({"a":1} )",
+                             R"({"a":[1]]})",
+                             R"({"a":[1]}})",
+                             R"({"a" [1]})",
+                             R"({"a":[1],})",
+                             R"({,"a":[1]})",
+                             R"({"a":})",
+                             R"({"a":,"b":1})",
+                             R"({"a":1 2})",
+                             R"({"a":"x"y})",
+                             R"({"a":[1]y})",
+                             R"({"a":"x)",
+                             R"({"a":"x\)",
+                             R"({"a)",
+                             R"({"a":[1)",
+                             R"({a:[1]})",
+                             R"([1,2])",
+                             R"([])",
+                             R"("x")",
+                             R"({"a":[[1],[2]]})",
+                             R"({"a":{"b":[1]}})",
+                             R"({"a":[1,"2"]})"}) {
+        for (const auto &each : {text, text + '\0', text.substr(0, text.size() / 2)}) {
+            auto ours = Json::parse(each), theirs = Json::parse_as_tree(each);
+            ck_assert_msg(ours.has_value() == theirs.has_value(), "%s", each.c_str());
+            if (!ours) ck_text_eq(error_of(ours), error_of(theirs).c_str());
+            if (ours) ck_text_eq(ours->indented(), theirs->indented().c_str());
+            if (ours)
+                ck_text_eq(must(Json::parse(ours->compact())).indented(),
+                           theirs->indented().c_str());
+        }
+    }
 }
 END_TEST
 
@@ -100,7 +186,9 @@ Suite *suite() {
     tcase_add_test(c, test_refuses_what_is_not_json);
     tcase_add_test(c, test_writes_what_it_reads);
     tcase_add_test(c, test_strings_that_are_not_utf8);
-    tcase_add_test(c, test_values_are_shared_and_moved);
+    tcase_add_test(c, test_values_are_copied_and_moved);
+    tcase_add_test(c, test_takes_columns);
+    tcase_add_test(c, test_reads_as_the_parser_does);
     suite_add_tcase(s, c);
     return s;
 }
