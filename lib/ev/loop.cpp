@@ -38,17 +38,46 @@ void Loop::run() { event_base_loop(base_.get(), EVLOOP_NO_EXIT_ON_EMPTY); }
 void Loop::stop() { event_base_loopbreak(base_.get()); }
 
 void Loop::post(std::function<void()> work) {
-    if (posted_.empty()) {
-        // A zero timeout, not event_active(): that would run within this turn,
-        // before descriptors that are ready already.
-        timeval now{0, 0};
-        event_add(wake_.get(), &now);
-    }
+    wake();
     posted_.push_back(std::move(work));
 }
 
+void Loop::wake() {
+    if (std::exchange(woken_, true)) return;
+    // A zero timeout, not event_active(): that would run within this turn,
+    // before descriptors that are ready already.
+    timeval now{0, 0};
+    event_add(wake_.get(), &now);
+}
+
 void Loop::run_posted() {
-    for (auto &work : std::exchange(posted_, {})) work();
+    auto posted = std::exchange(posted_, {});
+    for (auto &work : posted) work();
+    // Those that are set meanwhile are of this turn, too.
+    for (std::size_t n = 0; n < ending_.size(); n++) {
+        EndOfTurn *one = ending_[n];
+        if (!one) continue;
+        one->place_ = EndOfTurn::not_set;
+        one->callback_();
+    }
+    ending_.clear();
+    woken_ = false;
+    if (!posted_.empty()) wake();
+}
+
+EndOfTurn::EndOfTurn(Loop &loop, std::function<void()> callback)
+    : loop_(loop), callback_(std::move(callback)) {}
+
+void EndOfTurn::set() {
+    if (place_ != not_set) return;
+    loop_.wake();
+    place_ = loop_.ending_.size();
+    loop_.ending_.push_back(this);
+}
+
+void EndOfTurn::cancel() {
+    if (place_ != not_set) loop_.ending_[place_] = nullptr;
+    place_ = not_set;
 }
 
 Source::Source(Loop &loop, int fd, short what, std::function<void()> callback)

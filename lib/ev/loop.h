@@ -8,6 +8,7 @@
 // inside its own callback is allowed. Times are in milliseconds.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,6 +23,8 @@ struct Free {
     void operator()(event *e) const;
     void operator()(event_base *b) const;
 };
+
+class EndOfTurn;
 
 class Loop {
 public:
@@ -41,12 +44,44 @@ public:
 
     event_base *base() const { return base_.get(); }
 
+    /// Room for what is read and looked at within one callback, so that thousands of
+    /// connections need none each. `lent` is the borrower's to set and to take back.
+    struct Scratch {
+        static constexpr std::size_t size = 256 << 10;
+        std::unique_ptr<char[]> bytes{new char[size]};
+        bool lent = false;
+    };
+    Scratch &scratch() { return scratch_; }
+
 private:
+    friend class EndOfTurn;
     void run_posted();
+    void wake();
 
     std::unique_ptr<event_base, Free> base_;
     std::unique_ptr<event, Free> wake_;
     std::vector<std::function<void()>> posted_;
+    std::vector<EndOfTurn *> ending_; ///< null: cancelled
+    bool woken_ = false;              ///< run_posted is to come, or runs
+    Scratch scratch_;
+};
+
+/// A callback after those of Loop::post in this turn, once however often it is set.
+class EndOfTurn {
+public:
+    EndOfTurn(Loop &loop, std::function<void()> callback);
+    EndOfTurn(const EndOfTurn &) = delete;
+    EndOfTurn &operator=(const EndOfTurn &) = delete;
+    ~EndOfTurn() { cancel(); }
+    void set();
+    void cancel();
+
+private:
+    friend class Loop;
+    static constexpr std::size_t not_set = SIZE_MAX;
+    Loop &loop_;
+    std::function<void()> callback_;
+    std::size_t place_ = not_set; ///< in Loop::ending_
 };
 
 /// A callback that libevent reaches through a stable pointer.

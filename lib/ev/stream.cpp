@@ -28,7 +28,7 @@ constexpr std::size_t chunks_at_once = 64;
 } // namespace
 
 Stream::Stream(Loop &loop, Fd fd, Callbacks callbacks)
-    : fd_(std::move(fd)), callbacks_(std::move(callbacks)),
+    : loop_(loop), fd_(std::move(fd)), callbacks_(std::move(callbacks)),
       readable_(loop, fd_.get(), [this] { on_readable(); }),
       writable_(loop, fd_.get(), [this] { on_writable(); }),
       flush_(loop, [this] { on_writable(); }) {
@@ -47,39 +47,58 @@ std::string Stream::take(std::size_t n) {
 void Stream::drop(std::size_t n) {
     begin_ += n;
     if (begin_ < end_) return;
+    // One that held a large frame is kept for the next, until a small one comes: it
+    // must not keep its memory for ever.
+    bool large = room_ > Loop::Scratch::size && room_ <= most_read;
+    if (borrowed_ || !large || end_ < room_ / 4) {
+        input_.reset();
+        room_ = 0;
+    }
     begin_ = end_ = 0;
-    // A rare large frame must not keep its memory for ever.
-    if (input_.size() > most_read) input_ = std::string();
 }
 
 void Stream::expect(std::size_t n) {
-    if (input_.size() - begin_ >= n) return;
-    std::string larger(std::max(n, least_room), '\0');
-    std::memcpy(larger.data(), input_.data() + begin_, available());
+    if (borrowed_ || room_ - begin_ < n) keep(std::max({n, least_room, available()}));
+}
+
+// What is there goes to a buffer of our own with so much room.
+void Stream::keep(std::size_t room) {
+    std::unique_ptr<char[]> larger(new char[room]);
+    if (available() > 0) std::memcpy(larger.get(), base() + begin_, available());
     end_ = available();
     begin_ = 0;
+    borrowed_ = false;
     input_ = std::move(larger);
+    room_ = room;
 }
 
 void Stream::on_readable() {
+    auto &scratch = loop_.scratch();
     for (std::size_t read = 0; read < most_read && !closed_;) {
+        bool borrow = room_ == 0 && !scratch.lent;
         // Room for what is expected is there already; else for a good piece more.
-        if (end_ == input_.size()) expect(available() + std::max(least_room, available()));
-        ssize_t n = ::recv(fd_.get(), input_.data() + end_, input_.size() - end_, 0);
+        if (!borrow && end_ == room_) keep(available() + std::max(least_room, available()));
+        char *to = borrow ? scratch.bytes.get() : input_.get() + end_;
+        std::size_t space = borrow ? Loop::Scratch::size : room_ - end_;
+        ssize_t n = ::recv(fd_.get(), to, space, 0);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && (errno == EAGAIN || errno == ENOTCONN)) return;
         if (n <= 0) return fail(n < 0 ? errno : write_error_);
-        bool drained = static_cast<std::size_t>(n) < input_.size() - end_;
         end_ += static_cast<std::size_t>(n);
         read += static_cast<std::size_t>(n);
+        if (borrow) borrowed_ = scratch.lent = true;
         callbacks_.on_data();
-        if (drained) return;
+        if (borrow) {
+            if (borrowed_ && available() > 0) keep(std::max(available(), least_room));
+            borrowed_ = scratch.lent = false;
+        }
+        if (static_cast<std::size_t>(n) < space) return;
     }
 }
 
 void Stream::write(std::string_view data) {
     if (closed_ || write_error_ || data.empty()) return;
-    if (output_.empty()) flush_.set(0);
+    if (output_.empty()) flush_.set();
     if (output_.empty() || output_.back().size() + data.size() > chunk_size) output_.emplace_back();
     output_.back() += data;
     pending_ += data.size();
@@ -88,7 +107,7 @@ void Stream::write(std::string_view data) {
 void Stream::write(std::string data) {
     if (data.size() < chunk_size) return write(std::string_view(data));
     if (closed_ || write_error_) return;
-    if (output_.empty()) flush_.set(0);
+    if (output_.empty()) flush_.set();
     pending_ += data.size();
     output_.push_back(std::move(data));
 }
@@ -113,7 +132,10 @@ void Stream::flush() {
         message.msg_iovlen = count;
         ssize_t n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && (errno == EAGAIN || errno == ENOTCONN)) return writable_.start();
+        if (n < 0 && (errno == EAGAIN || errno == ENOTCONN)) {
+            blocked_ = true;
+            return writable_.start();
+        }
         // A peer that has closed may have sent its last words before: they are
         // read first, and its end of file tells that it has gone.
         if (n < 0) {
@@ -127,7 +149,7 @@ void Stream::flush() {
              !output_.empty() && sent_ >= output_.front().size(); output_.pop_front())
             sent_ -= output_.front().size();
     }
-    writable_.stop();
+    if (std::exchange(blocked_, false)) writable_.stop();
 }
 
 void Stream::fail(int error) {

@@ -7,6 +7,9 @@
 // contiguous buffer, so that a frame can be looked at where it lies; output is
 // a queue of chunks that leaves with one writev at the end of the turn.
 //
+// Input comes to the loop's scratch, and only what is left there after on_data
+// is kept in a buffer of the stream's own: one that idles holds none.
+//
 // After on_closed nothing more is called. The owner must not destroy a Stream
 // inside its callbacks (use Loop::post).
 #pragma once
@@ -15,6 +18,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -42,7 +46,7 @@ public:
     /// The number of bytes that can be looked at.
     std::size_t available() const { return end_ - begin_; }
     /// The first `n` ≤ available() bytes, valid until the next callback.
-    std::string_view peek(std::size_t n) const { return {input_.data() + begin_, n}; }
+    std::string_view peek(std::size_t n) const { return {base() + begin_, n}; }
     std::string take(std::size_t n);
     void drop(std::size_t n);
     /// That the owner waits for `n` bytes in all: room is made for them at once.
@@ -75,19 +79,25 @@ private:
     void on_writable();
     void flush();
     void fail(int error);
+    const char *base() const { return borrowed_ ? loop_.scratch().bytes.get() : input_.get(); }
+    void keep(std::size_t room);
 
+    Loop &loop_;
     Fd fd_;
     Callbacks callbacks_;
     bool closed_ = false;
-    int write_error_ = 0; ///< told once the input has ended
-    std::string input_;   ///< its bytes begin_..end_ are input, the rest is room
+    int write_error_ = 0;           ///< told once the input has ended
+    std::unique_ptr<char[]> input_; ///< its bytes begin_..end_ are input, the rest is room
+    std::size_t room_ = 0;          ///< of input_; 0: there is none
+    bool borrowed_ = false;         ///< the input is in the loop's scratch, within on_data
     std::size_t begin_ = 0, end_ = 0;
     std::deque<std::string> output_;
     std::size_t sent_ = 0; ///< of the first chunk
     std::size_t pending_ = 0;
     Readable readable_;
     Writable writable_;
-    Timer flush_;
+    bool blocked_ = false; ///< the kernel took less than there was: writable_ is awaited
+    EndOfTurn flush_;
 };
 
 /// Begins a TCP connection to `host:port` (numeric host; IPv6 in brackets).

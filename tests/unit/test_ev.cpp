@@ -70,6 +70,34 @@ START_TEST(test_post_keeps_order) {
 }
 END_TEST
 
+// Once however often it is set, behind what was posted, and never when cancelled or gone.
+START_TEST(test_end_of_turn) {
+    ev::Loop loop;
+    std::string said;
+    std::optional<ev::EndOfTurn> gone(std::in_place, loop, [&] { said += "gone "; });
+    ev::EndOfTurn cancelled(loop, [&] { said += "cancelled "; });
+    ev::EndOfTurn later(loop, [&] { said += "later "; });
+    ev::EndOfTurn first(loop, [&] {
+        said += "first ";
+        later.set();
+        loop.post([&] { said += "next "; });
+    });
+    gone->set();
+    cancelled.set();
+    first.set();
+    first.set();
+    loop.post([&] {
+        said += "posted ";
+        gone.reset();
+        cancelled.cancel();
+    });
+    wait_for(loop, "the next turn", [&] { return said.ends_with("next "); });
+    ck_text_eq(said, "posted first later next ");
+    first.set(); // another turn
+    wait_for(loop, "it again", [&] { return said.ends_with("next first later next "); });
+}
+END_TEST
+
 START_TEST(test_timers) {
     ev::Loop loop;
     int fired = 0;
@@ -230,6 +258,31 @@ START_TEST(test_input_is_kept_until_taken) {
     one.stream.write(large);
     wait_for(loop, "what was expected", [&] { return two.available() == large.size(); });
     ck_assert(two.take(large.size()) == large);
+}
+END_TEST
+
+// One that reads while another looks at its input leaves that alone.
+START_TEST(test_reads_within_a_callback) {
+    ev::Loop loop;
+    Pair outer_pair, inner_pair;
+    Ear outer_peer(loop, std::move(outer_pair.one)), inner_peer(loop, std::move(inner_pair.one));
+    Ear inner(loop, std::move(inner_pair.two));
+    std::string before, after;
+    std::optional<ev::Stream> outer;
+    outer.emplace(loop, std::move(outer_pair.two),
+                  ev::Stream::Callbacks{.on_data =
+                                            [&] {
+                                                before = outer->peek(outer->available());
+                                                inner.stream.pull();
+                                                after = outer->peek(outer->available());
+                                            },
+                                        .on_closed = [](const std::string &) {}});
+    inner_peer.stream.write(std::string_view("within"));
+    outer_peer.stream.write(std::string_view("around"));
+    wait_for(loop, "both", [&] { return inner.heard == "within" && !before.empty(); });
+    ck_text_eq(before, "around");
+    ck_text_eq(after, "around");
+    ck_text_eq(outer->take(6), "around");
 }
 END_TEST
 
@@ -438,6 +491,7 @@ Suite *suite() {
     auto s = suite_create("ev");
     auto loop = tcase_create("loop");
     tcase_add_test(loop, test_post_keeps_order);
+    tcase_add_test(loop, test_end_of_turn);
     tcase_add_test(loop, test_timers);
     tcase_add_test(loop, test_ticker);
     tcase_add_test(loop, test_signals);
@@ -449,6 +503,7 @@ Suite *suite() {
     tcase_add_test(stream, test_bytes_both_ways_and_end_of_file);
     tcase_add_test(stream, test_large_data);
     tcase_add_test(stream, test_input_is_kept_until_taken);
+    tcase_add_test(stream, test_reads_within_a_callback);
     tcase_add_test(stream, test_silence);
     tcase_add_test(stream, test_silenced_in_its_own_callback);
     tcase_add_test(stream, test_last_words_while_writing);
