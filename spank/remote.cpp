@@ -12,6 +12,7 @@
 #include <memory>
 
 #include <sched.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +23,9 @@ namespace {
 
 /// Above are the batch script, the extern step and the interactive step.
 constexpr std::uint32_t last_ordinary_step = 0xfffffff0;
+
+/// What launchers that were killed have left is removed in this time, or stays.
+constexpr long most_removing_ms = 10'000;
 
 /// The variables of a client, of the launcher, and of this plugin.
 constexpr std::array own_variables{
@@ -142,11 +146,29 @@ Result<void> Remote::on_task_forked(spank_t spank) {
     auto step = read_step(spank, task);
     // on_task_init meets the same failure, where it can fail the task alone.
     if (!step || !*step) return {};
+    expect_leftovers(**step, spank);
     auto done = set_limits(**step, task, item<uid_t>(spank, S_JOB_UID, static_cast<uid_t>(-1)));
     if (!done)
         return fail_from(std::move(done),
                          where((*step)->facts, (*step)->env) + ": cannot limit the worker");
     return {};
+}
+
+// Where launchers make their directories: by runtime/launch/directories.h, and scratch.h.
+void Remote::expect_leftovers(const Step &step, spank_t spank) {
+    left_.uid = item<uid_t>(spank, S_JOB_UID, static_cast<uid_t>(-1));
+    left_.gid = item<gid_t>(spank, S_JOB_GID, static_cast<gid_t>(-1));
+    left_.job = step.facts.job;
+    left_.step = step.facts.step;
+    left_.bases = {"/dev/shm"};
+    const auto &chosen = step.handover.options.scratch;
+    if (chosen.empty()) {
+        if (auto own = step.env.get("TMPDIR"); own && own->starts_with('/'))
+            left_.bases.emplace_back(*own);
+        left_.bases.emplace_back("/tmp");
+    } else {
+        left_.bases.push_back(chosen);
+    }
 }
 
 Result<void> Remote::find_driver() {
@@ -265,6 +287,12 @@ Result<void> Remote::on_task_init(spank_t spank) {
 
 void Remote::on_task_exit(spank_t spank) {
     auto rank = item<std::uint32_t>(spank, S_TASK_GLOBAL_ID, UINT32_MAX);
+    // A launcher that ends by itself leaves nothing, and dies of no signal that it can handle.
+    if (WIFSIGNALED(item<int>(spank, S_TASK_EXIT_STATUS, 0))) left_.ranks.push_back(rank);
+    remove_group(rank);
+}
+
+void Remote::remove_group(std::uint32_t rank) {
     for (auto it = made_.begin(); it != made_.end(); ++it) {
         if (it->name.rank != rank) continue;
         // What was killed with the task may be in it for a moment yet. Slurm
@@ -290,6 +318,9 @@ void Remote::on_exit() {
         });
         if (!made_.empty()) pause_ms(10);
     }
+    if (!left_.ranks.empty() && !left_.bases.empty())
+        remove_leftovers_as_user(left_, most_removing_ms);
+    left_.ranks.clear();
 }
 
 } // namespace dtask::spank

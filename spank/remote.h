@@ -6,7 +6,7 @@
 //   on_task_forked   root, the task is blocked before its exec: sets its worker's limits
 //   on_task_init     the user, in the task's own process: environment and launcher
 //   on_task_exit,    root: remove what on_task_forked made
-//   on_exit
+//   on_exit             and, as the user, what launchers that were killed have left
 //
 // Nothing that fails here may reach Slurm as a failure of the node: failures
 // before on_task_init are kept, or printed, and only the task itself fails.
@@ -29,6 +29,7 @@
 #include "spank/api.h"
 #include "spank/config.h"
 #include "spank/handover.h"
+#include "spank/leftovers.h"
 
 namespace dtask::spank {
 
@@ -75,6 +76,8 @@ private:
 
     /// Nothing where the step is no cluster.
     Result<std::optional<Step>> read_step(spank_t spank, pid_t task) const;
+    void expect_leftovers(const Step &step, spank_t spank);
+    void remove_group(std::uint32_t rank);
     Result<void> find_driver();
     Result<void> set_limits(const Step &step, pid_t task, uid_t uid);
     Result<model::LaunchSpec> launch_spec(const Step &step) const;
@@ -83,6 +86,7 @@ private:
     Result<Config> config_;
     std::unique_ptr<cgroup::Driver> driver_;
     std::vector<Made> made_;
+    Leftovers left_; ///< ranks: of those tasks that a signal has ended
 };
 
 } // namespace dtask::spank

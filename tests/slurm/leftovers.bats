@@ -37,3 +37,39 @@ ours_gone() { [[ -z $(our_cgroups) ]]; }
     step_pid=''
 }
 nodes_idle() { [[ -z $(sinfo -h -o %t | grep -v '^idle$') ]]; }
+
+# Alone on its node: no launcher is left there to clear up after it.
+alone() {
+    start_step -N1 -n1 --mem-per-cpu=200 --dtask-slots=overlap \
+        python3 "$clients/faults.py" lineage "$work/go"
+    wait_for "values" 60 has_field made
+    launcher=$(one_process launcher) || fail "no launcher"
+    [[ -n $(find "$TMPDIR" -name "dtask-$job.*") ]] || fail "no scratch directory"
+    (($(find /dev/shm/dtask-"$job".* -type f -size +200k | wc -l) > 10)) || fail "no values in shared memory"
+}
+directories() { find "$TMPDIR" /dev/shm -maxdepth 1 -name "dtask-$job.*"; }
+no_directories() { [[ -z $(directories) ]]; }
+
+@test "a launcher that is killed, alone on its node: its directories go when its step ends" {
+    alone
+    kill -KILL "$launcher"
+    end_step 30
+    ((code != 0)) || fail "exit code 0"
+    nothing_left 20
+}
+
+@test "all processes of a step are killed: the directories go when it ends, and no others" {
+    local other
+    alone
+    # Another step's, by its name.
+    other=$(dirname "$(find "$TMPDIR" -path "*/dtask-$job.*/.dtask-scratch")")
+    other=${other%/dtask-*}/dtask-$job.77-0-abcdef
+    as_user mkdir -m 700 "$other"
+    as_user touch "$other/.dtask-scratch"
+    processes | xargs kill -KILL
+    end_step 30
+    ((code != 0)) || fail "exit code 0"
+    [[ -e $other/.dtask-scratch ]] || fail "removed: $other"
+    rm -r "$other"
+    wait_for "no directories" 20 no_directories || fail "left: $(directories)"
+}
