@@ -129,7 +129,8 @@ def serve(control, worker):
     prctl = CDLL(None).prctl
     if not lives_alone():
         os._exit(UNFIT)
-    gc.collect()
+    if os.environ.get("DTASK_PRELOAD"):
+        gc.collect()
     gc.freeze()  # collections of an executor's need not look at, and copy, what was loaded
     while True:
         request = receive(control)
