@@ -17,6 +17,8 @@ except ImportError:
     from pickle import dumps, loads as _loads
 from struct import Struct, error as StructError
 
+from ._mappings import of_this_worker
+
 INLINE = 64 << 10  # bytes of a pickle up to which a value is not stored
 SMALL = 16 << 10  # bytes of a buffer below which it stays in the pickle
 ALIGN = 64  # bytes: where parts may begin
@@ -24,7 +26,7 @@ _NUMBER = Struct("<Q")
 _PIECE = 8 << 20  # bytes of an array that are written, and given back, at a time
 _IOV = 512  # parts of one writev; IOV_MAX is 1024
 _FULL = (ENOSPC, EDQUOT)
-_MOST_OPEN = 768  # descriptors from which values are read, not mapped
+_mappings = None  # those of this process, once it has loaded a value
 
 
 class Missing(OSError):
@@ -243,47 +245,17 @@ def _give_back(address, size):
 
 def load(path):
     """The value in a file. Raises Missing, Damaged, and what unpickling raises."""
+    global _mappings
+    if _mappings is None:
+        _mappings = of_this_worker()
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            buffer = _mapped(fd)
-        finally:
-            os.close(fd)
+        buffer = _mappings.get(path)
     except OSError as error:
         raise Missing(error.errno, error.strerror, path) from None
     try:
         return loads(buffer)
     except Damaged as error:
         raise Damaged(f"{path}: {error}") from None
-
-
-def _mapped(fd):
-    """The file's bytes. Before 3.13, Python keeps a descriptor for each mapping: a call with very
-    many inputs would leave its function none."""
-    from mmap import ACCESS_READ, mmap
-
-    size = os.fstat(fd).st_size
-    if size and sys.version_info >= (3, 13):
-        return mmap(fd, size, access=ACCESS_READ, trackfd=False)
-    if size and _next_descriptor(fd) < _MOST_OPEN:
-        return mmap(fd, size, access=ACCESS_READ)
-    buffer = bytearray(size)
-    at = 0
-    while at < size:
-        got = os.preadv(fd, [memoryview(buffer)[at:]], at)
-        if not got:
-            break
-        at += got
-    return buffer
-
-
-def _next_descriptor(fd):
-    try:
-        copy = os.dup(fd)
-    except OSError:
-        return _MOST_OPEN
-    os.close(copy)
-    return copy
 
 
 def loads(buffer):

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double queue_us = 5'000; // many round trips to the scheduler
 constexpr std::uint64_t longest_queue = 256;
-constexpr double bytes_per_us = 200; // between nodes, beside the work that goes on
+constexpr double bytes_per_us = 100; // between nodes, beside the work that goes on
 constexpr double unknown_us = 1'000; // of a function not measured yet
 
 // What it has to run before something new begins, by the mean run times of the functions.

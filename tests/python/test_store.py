@@ -16,7 +16,7 @@ import pytest
 from places import ROOT
 from store import packed
 
-from dtask import _store
+from dtask import _mappings, _store
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -115,9 +115,10 @@ def test_arrays(tmp_path):
     assert (_store.load(tmp_path / "2") == rows).all()
 
 
-def test_the_last_use_of_an_array(tmp_path):
+def test_the_last_use_of_an_array(tmp_path, monkeypatch):
     """Its memory is given back as it is written, but not where anyone else could look at it."""
     np = pytest.importorskip("numpy")
+    monkeypatch.setattr(_store, "_mappings", _mappings.Mappings(0))
 
     def resident():
         with open("/proc/self/statm") as file:
@@ -281,3 +282,37 @@ def test_no_room_anywhere(monkeypatch, tmp_path):
     with pytest.raises(OSError, match="could not be written to the worker's store: No such file"):
         os.rmdir(disks.places[1])
         _store.store(disks.places, 7, [b"p", bytes(3 * MIB)])
+
+
+def test_a_file_that_is_read_again_stays_mapped(tmp_path):
+    names = [str(tmp_path / name) for name in "abc"]
+    for name in names:
+        with open(name, "wb") as file:
+            file.write(name[-1:].encode() * MIB)
+    few = _mappings.Mappings(2 * MIB)
+    first, second = few.get(names[0]), few.get(names[1])
+    assert few.get(names[0]) is first and few.get(names[1]) is second
+    third = few.get(names[2])
+    assert few.get(names[2]) is third and few.get(names[1]) is second
+    assert few.get(names[0]) is not first, "the one that was used before the others was let go"
+    # One that is moved to disk, with a link in its place, and one that is freed.
+    os.rename(names[0], tmp_path / "moved")
+    os.symlink(tmp_path / "moved", names[0])
+    one = few.get(names[0])
+    assert bytes(one[:2]) == b"aa" and few.get(names[0]) is not one, "it is no part of the memory"
+    os.unlink(names[0])
+    os.unlink(names[2])
+    with pytest.raises(FileNotFoundError):
+        few.get(names[0])
+    assert list(few._kept) == names[1:2] and few._bytes == MIB
+    assert bytes(third[:1]) == b"c", "who has it can read it"
+
+
+def test_small_and_very_large_files_are_not_kept_mapped(tmp_path):
+    for name, size in (("small", 100 * KIB), ("large", 3 * MIB)):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)
+    few = _mappings.Mappings(2 * MIB)
+    for name in ("small", "large"):
+        assert few.get(str(tmp_path / name)) is not few.get(str(tmp_path / name))
+    assert few._bytes == 0
