@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The worker as a process: what the launcher handed over becomes Settings.
+#include <algorithm>
 #include <csignal>
 
 #include <unistd.h>
@@ -27,6 +28,20 @@ constexpr const char *nursery_variable = "DTASK_NURSERY"; // "off": each executo
 // reached by then. A wrong value is the scheduler's to tell.
 std::int64_t silence_ms(const Env &env) {
     return 2 * 1'000 * launch::silence_limit(env).value_or(launch::default_silence_s);
+}
+
+// Arrays come and go. What the C library gives back to the kernel at once comes again in pages that
+// have to be cleared, which takes longer than most of what is done to an array. By itself it goes
+// as far as this, but only once a program has freed something large.
+void keep_freed_memory(Env &env, std::uint64_t limit) {
+    constexpr std::uint64_t largest =
+        32u << 20; // bytes of an array that comes from the heap: glibc's most
+    constexpr std::uint64_t most = 2 * largest; // free bytes that are kept,
+    constexpr std::uint64_t share = 16;         // or this part of the limit
+    if (env.get("MALLOC_MMAP_THRESHOLD_") || env.get("MALLOC_TRIM_THRESHOLD_")) return;
+    auto kept = limit > 0 ? std::min(most, limit / share) : most;
+    env.set("MALLOC_MMAP_THRESHOLD_", std::to_string(largest));
+    env.set("MALLOC_TRIM_THRESHOLD_", std::to_string(kept));
 }
 
 Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
@@ -112,7 +127,10 @@ Result<int> work(Env env) {
                   role.scheduler || role.client);
     settings->about.memory_limit = memory.limit();
     // Its own, where nodes differ: the client's has the largest.
-    settings->executor.env.set("DTASK_MEMORY_LIMIT", std::to_string(memory.limit()));
+    for (auto *program : {&settings->executor, &settings->nursery}) {
+        program->env.set("DTASK_MEMORY_LIMIT", std::to_string(memory.limit()));
+        keep_freed_memory(program->env, memory.limit());
+    }
 
     ev::Loop loop;
     if (dask) {
