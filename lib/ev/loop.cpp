@@ -27,42 +27,41 @@ void Free::operator()(event_base *b) const { event_base_free(b); }
 
 Loop::Loop() : base_(event_base_new()) {
     if (!base_) std::abort(); // no memory or no epoll at start: nothing can run
-    wake_.reset(event_new(
-        base_.get(), -1, 0,
-        [](evutil_socket_t, short, void *arg) { static_cast<Loop *>(arg)->run_posted(); }, this));
 }
 
 Loop::~Loop() = default;
 
-void Loop::run() { event_base_loop(base_.get(), EVLOOP_NO_EXIT_ON_EMPTY); }
-void Loop::stop() { event_base_loopbreak(base_.get()); }
-
-void Loop::post(std::function<void()> work) {
-    wake();
-    posted_.push_back(std::move(work));
+void Loop::run() {
+    stopped_ = false;
+    while (!stopped_) {
+        bool more = !posted_.empty() || !ending_.empty();
+        event_base_loop(base_.get(),
+                        EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (more ? EVLOOP_NONBLOCK : 0));
+        end_turn();
+    }
 }
 
-void Loop::wake() {
-    if (std::exchange(woken_, true)) return;
-    // A zero timeout, not event_active(): that would run within this turn,
-    // before descriptors that are ready already.
-    timeval now{0, 0};
-    event_add(wake_.get(), &now);
+void Loop::stop() {
+    stopped_ = true;
+    event_base_loopbreak(base_.get());
 }
 
-void Loop::run_posted() {
-    auto posted = std::exchange(posted_, {});
-    for (auto &work : posted) work();
-    // Those that are set meanwhile are of this turn, too.
-    for (std::size_t n = 0; n < ending_.size(); n++) {
+void Loop::post(std::function<void()> work) { posted_.push_back(std::move(work)); }
+
+void Loop::end_turn() {
+    if (stopped_) return;
+    for (auto &work : std::exchange(posted_, {})) work();
+    auto count = ending_.size();
+    for (std::size_t n = 0; n < count; n++) {
         EndOfTurn *one = ending_[n];
         if (!one) continue;
         one->place_ = EndOfTurn::not_set;
+        ending_[n] = nullptr;
         one->callback_();
     }
-    ending_.clear();
-    woken_ = false;
-    if (!posted_.empty()) wake();
+    ending_.erase(ending_.begin(), ending_.begin() + static_cast<std::ptrdiff_t>(count));
+    for (std::size_t n = 0; n < ending_.size(); n++)
+        if (ending_[n]) ending_[n]->place_ = n;
 }
 
 EndOfTurn::EndOfTurn(Loop &loop, std::function<void()> callback)
@@ -70,7 +69,6 @@ EndOfTurn::EndOfTurn(Loop &loop, std::function<void()> callback)
 
 void EndOfTurn::set() {
     if (place_ != not_set) return;
-    loop_.wake();
     place_ = loop_.ending_.size();
     loop_.ending_.push_back(this);
 }

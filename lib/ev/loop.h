@@ -37,9 +37,9 @@ public:
     void run();
     void stop();
 
-    /// Runs `work` after the callbacks of this turn: for what must not happen
-    /// inside them, as freeing a caller, and for what gains from being done
-    /// once a turn, as flushing a batch.
+    /// Runs `work` at the end of this turn, once all that was ready has had its
+    /// callback: for what must not happen inside them, as freeing a caller, and
+    /// for what gains from being done once a turn. It costs no system call.
     void post(std::function<void()> work);
 
     event_base *base() const { return base_.get(); }
@@ -55,18 +55,17 @@ public:
 
 private:
     friend class EndOfTurn;
-    void run_posted();
-    void wake();
+    void end_turn();
 
     std::unique_ptr<event_base, Free> base_;
-    std::unique_ptr<event, Free> wake_;
+    bool stopped_ = false;
     std::vector<std::function<void()>> posted_;
     std::vector<EndOfTurn *> ending_; ///< null: cancelled
-    bool woken_ = false;              ///< run_posted is to come, or runs
     Scratch scratch_;
 };
 
-/// A callback after those of Loop::post in this turn, once however often it is set.
+/// A callback after those of Loop::post in this turn, once however often it is set. Set
+/// from within one it comes in the next turn, so that nobody is kept from being read.
 class EndOfTurn {
 public:
     EndOfTurn(Loop &loop, std::function<void()> callback);

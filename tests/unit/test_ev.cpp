@@ -91,10 +91,10 @@ START_TEST(test_end_of_turn) {
         gone.reset();
         cancelled.cancel();
     });
-    wait_for(loop, "the next turn", [&] { return said.ends_with("next "); });
-    ck_text_eq(said, "posted first later next ");
+    wait_for(loop, "the next turn", [&] { return said.ends_with("later "); });
+    ck_text_eq(said, "posted first next later ");
     first.set(); // another turn
-    wait_for(loop, "it again", [&] { return said.ends_with("next first later next "); });
+    wait_for(loop, "it again", [&] { return said.ends_with("later first next later "); });
 }
 END_TEST
 
