@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/base/net.h"
 
+#include <cstddef>
 #include <memory>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pwd.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/strings.h"
@@ -16,6 +18,10 @@
 namespace dtask {
 
 namespace {
+
+using namespace std::string_view_literals;
+
+constexpr auto local_prefix = "\0dtask-"sv;
 
 std::string numeric(const sockaddr *address) {
     char text[INET6_ADDRSTRLEN] = "";
@@ -83,19 +89,34 @@ std::string user_name() {
     return entry ? entry->pw_name : std::to_string(::geteuid());
 }
 
+std::string local_name(std::uint16_t port) {
+    return std::string(local_prefix) + std::to_string(port);
+}
+
 std::uint16_t local_port(int socket) {
     sockaddr_storage own{};
     socklen_t length = sizeof own;
     if (::getsockname(socket, reinterpret_cast<sockaddr *>(&own), &length) < 0) return 0;
     if (own.ss_family == AF_INET) return ntohs(reinterpret_cast<sockaddr_in *>(&own)->sin_port);
     if (own.ss_family == AF_INET6) return ntohs(reinterpret_cast<sockaddr_in6 *>(&own)->sin6_port);
-    return 0;
+    if (own.ss_family != AF_UNIX || length <= offsetof(sockaddr_un, sun_path)) return 0;
+    std::string_view name(reinterpret_cast<sockaddr_un *>(&own)->sun_path,
+                          length - offsetof(sockaddr_un, sun_path));
+    if (!name.starts_with(local_prefix)) return 0;
+    return static_cast<std::uint16_t>(
+        parse_uint(name.substr(local_prefix.size()), UINT16_MAX).value_or(0));
 }
 
 std::uint16_t port_of(std::string_view address) {
     auto colon = address.rfind(':');
     if (colon == std::string_view::npos) return 0;
     return static_cast<std::uint16_t>(parse_uint(address.substr(colon + 1), 65535).value_or(0));
+}
+
+std::string host_of(std::string_view address) {
+    auto host = address.substr(0, address.rfind(':'));
+    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+    return std::string(host);
 }
 
 std::string join_address(const std::string &host, unsigned port) {

@@ -24,11 +24,18 @@ std::string host_name();
 /// Login name of the effective user, or the number where it has none.
 std::string user_name();
 
-/// The port of this end of a TCP connection; 0 for another kind of socket.
+/// The name of the Unix-domain socket that stands beside a TCP port for those on the same machine,
+/// in the abstract namespace of the machine's (or the container's) network.
+std::string local_name(std::uint16_t port);
+
+/// The port of this end of a TCP connection, or of one to such a socket; 0 for any other.
 std::uint16_t local_port(int socket);
 
 /// The port of `host:port`; 0 where there is none.
 std::uint16_t port_of(std::string_view address);
+
+/// The host of `host:port`, without brackets.
+std::string host_of(std::string_view address);
 
 /// `host:port`, with brackets around an IPv6 host.
 std::string join_address(const std::string &host, unsigned port);

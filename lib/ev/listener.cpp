@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 
 #include "lib/base/log.h"
+#include "lib/base/net.h"
+#include "lib/ev/local.h"
 
 namespace dtask::ev {
 
@@ -22,6 +24,7 @@ namespace {
 constexpr std::int64_t rest_ms = 100; // pause after accept() failed, as with EMFILE
 
 std::string text_of(const sockaddr *address) {
+    if (address->sa_family == AF_UNIX) return "this machine";
     char host[INET6_ADDRSTRLEN] = "?";
     if (address->sa_family == AF_INET)
         ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in *>(address)->sin_addr, host,
@@ -79,15 +82,22 @@ Result<std::unique_ptr<Listener>> Listener::bind(Loop &loop, const std::string &
                                                  std::uint16_t port, OnAccept on_accept) {
     auto fd = bound_socket(host, port);
     if (!fd) return fail_from(std::move(fd), "listen");
+    return start(loop, std::move(*fd), std::move(on_accept));
+}
 
-    sockaddr_storage bound{};
-    socklen_t length = sizeof bound;
-    ::getsockname(fd->get(), reinterpret_cast<sockaddr *>(&bound), &length);
+Result<std::unique_ptr<Listener>> Listener::bind_local(Loop &loop, std::uint16_t port,
+                                                       OnAccept on_accept) {
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return fail_errno("socket");
+    auto [where, length] = local_sockaddr(port);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr *>(&where), length) < 0)
+        return fail_errno("the socket beside port " + std::to_string(port));
+    return start(loop, std::move(fd), std::move(on_accept));
+}
 
+Result<std::unique_ptr<Listener>> Listener::start(Loop &loop, Fd bound, OnAccept on_accept) {
     std::unique_ptr<Listener> self(new Listener(loop, std::move(on_accept)));
-    self->port_ =
-        ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6 *>(&bound)->sin6_port
-                                          : reinterpret_cast<sockaddr_in *>(&bound)->sin_port);
+    self->port_ = local_port(bound.get());
     auto accepted = [](evconnlistener *, evutil_socket_t connection, sockaddr *peer, int,
                        void *arg) {
         static_cast<Listener *>(arg)->on_accept_(Fd(connection), text_of(peer));
@@ -95,9 +105,9 @@ Result<std::unique_ptr<Listener>> Listener::bind(Loop &loop, const std::string &
     constexpr int backlog = 4096; // every worker of a large step connects at once
     self->listener_.reset(evconnlistener_new(loop.base(), accepted, self.get(),
                                              LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, backlog,
-                                             fd->get()));
+                                             bound.get()));
     if (!self->listener_) return fail_errno("listen");
-    (void)fd->release();
+    (void)bound.release();
     evconnlistener_set_error_cb(self->listener_.get(), [](evconnlistener *l, void *arg) {
         int error = errno;
         evconnlistener_disable(l);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Listener: a TCP port on which connections are accepted. Where the process
+// Listener: a TCP port on which connections are accepted, or the Unix-domain
+// socket beside one, which costs those on the same machine less. Where the process
 // runs out of descriptors it says so once, and stops accepting for a moment
 // instead of spinning: who comes meanwhile waits in the kernel's queue.
 #pragma once
@@ -25,6 +26,9 @@ public:
     /// (0 = any free one).
     static Result<std::unique_ptr<Listener>> bind(Loop &loop, const std::string &host,
                                                   std::uint16_t port, OnAccept on_accept);
+    /// Binds the socket beside TCP port `port`; fails where another process has it.
+    static Result<std::unique_ptr<Listener>> bind_local(Loop &loop, std::uint16_t port,
+                                                        OnAccept on_accept);
     ~Listener();
 
     std::uint16_t port() const { return port_; }
@@ -34,6 +38,7 @@ private:
         void operator()(evconnlistener *l) const;
     };
 
+    static Result<std::unique_ptr<Listener>> start(Loop &loop, Fd bound, OnAccept on_accept);
     explicit Listener(Loop &loop, OnAccept on_accept);
     void on_error(int error);
 

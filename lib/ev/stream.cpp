@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "lib/base/strings.h"
+#include "lib/ev/local.h"
 
 namespace dtask::ev {
 
@@ -213,6 +214,20 @@ Result<Fd> begin_connect(const std::string &address) {
             0 &&
         errno != EINPROGRESS)
         return fail_errno(address);
+    return fd;
+}
+
+Result<Fd> connect_local(std::uint16_t port) {
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return fail_errno("socket");
+    auto [where, length] = local_sockaddr(port);
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr *>(&where), length) < 0)
+        return fail_errno("port " + std::to_string(port) + " of this machine");
+    ucred listener{};
+    socklen_t size = sizeof listener;
+    if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &listener, &size) < 0 ||
+        listener.uid != ::geteuid())
+        return dtask::fail("another user listens beside port " + std::to_string(port));
     return fd;
 }
 

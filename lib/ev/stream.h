@@ -105,4 +105,8 @@ private:
 /// readable or writable when it is, or has failed.
 Result<Fd> begin_connect(const std::string &address);
 
+/// Connects to the socket beside TCP port `port` of this machine (Listener::bind_local), if
+/// there is one and it is a process of this user that listens.
+Result<Fd> connect_local(std::uint16_t port);
+
 } // namespace dtask::ev

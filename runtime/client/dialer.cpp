@@ -36,8 +36,20 @@ void Dialer::send(proto::Frame frame) {
     if (connected_) link_->send(std::move(frame));
 }
 
+std::string Dialer::local_host() const {
+    // Who finds the scheduler on its own machine is found where the scheduler is.
+    return beside_ ? host_of(address()) : link_->local_host();
+}
+
+Result<Fd> Dialer::connect() {
+    if (!std::exchange(beside_, !beside_))
+        if (auto fd = ev::connect_local(port_of(address()))) return fd;
+    beside_ = false;
+    return ev::begin_connect(address());
+}
+
 void Dialer::attempt() {
-    auto fd = ev::begin_connect(address());
+    auto fd = connect();
     if (!fd) return next(fd.error().text());
     patience_.set(current_ == 0 ? patience_ms_
                                 : std::max(patience_ms_ / patience_part, least_patience_ms));
@@ -67,7 +79,7 @@ void Dialer::next(const std::string &why) {
     last_failure_ = why;
     patience_.cancel();
     if (link_) link_->close();
-    if (++current_ < round_size_) return retry_.set(0);
+    if (beside_ || ++current_ < round_size_) return retry_.set(0);
     current_ = 0;
     round_size_ = std::min(round_size_ * 2, candidates_.size());
     retry_.set(pause_ms_);

@@ -6,7 +6,9 @@
 // them, then the first two, four and so on, since the scheduler is nearly
 // always at the first and may only be slow to start. A candidate that refuses,
 // is silent for a second or cannot prove the token is passed over. The first
-// that proves it is the scheduler; what it sends goes to `on_frame`.
+// that proves it is the scheduler; what it sends goes to `on_frame`. Where a
+// process of this user listens beside the candidate's port on this machine
+// (ev::connect_local) that one is asked first: it is mostly the same scheduler.
 //
 //   searching ──found──▶ connected ──lost──▶ (on_lost)
 //       └──deadline──▶ (on_failed)
@@ -42,9 +44,10 @@ public:
     /// While connected: a scheduler whose machine answers nothing for `limit_ms` is lost.
     void watch(std::int64_t limit_ms) { link_->watch(limit_ms); }
     /// Numeric host of this end; only while connected.
-    std::string local_host() const { return link_->local_host(); }
+    std::string local_host() const;
 
 private:
+    Result<Fd> connect();
     void attempt();
     void next(const std::string &why);
 
@@ -55,6 +58,7 @@ private:
     Callbacks callbacks_;
     bool connected_ = false;
     bool over_ = false;
+    bool beside_ = false; // the candidate's port is tried, or was found, on this machine
     std::size_t current_ = 0, round_size_ = 1;
     std::int64_t pause_ms_ = 10, patience_ms_ = 1'000; // of this round
     std::string last_failure_;

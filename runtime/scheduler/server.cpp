@@ -55,11 +55,22 @@ Result<std::uint16_t> Server::listen(const std::string &host,
             });
         if (listener) {
             listeners_.push_back(std::move(*listener));
-            return listeners_.back()->port();
+            listen_beside(listeners_.back()->port());
+            return listeners_.front()->port();
         }
         why = listener.error().text();
     }
     return fail("none of " + std::to_string(ports.size()) + " ports is free; the last: " + why);
+}
+
+// For those on this machine. Without it they come by TCP.
+void Server::listen_beside(std::uint16_t port) {
+    auto listener =
+        ev::Listener::bind_local(loop_, port, [this](Fd connection, std::string address) {
+            on_accept(std::move(connection), std::move(address));
+        });
+    if (!listener) return log::info(listener.error().text());
+    listeners_.push_back(std::move(*listener));
 }
 
 int Server::run() {

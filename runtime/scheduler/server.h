@@ -92,6 +92,7 @@ private:
     void workers_changed(proto::WorkerCount count) override;
 
     Reactor reactor() { return {core_, *this, clock_}; }
+    void listen_beside(std::uint16_t port);
     void on_accept(Fd connection, std::string address);
     void on_open(ConnectionId id, proto::Role role);
     void on_closed(ConnectionId id, bool proven, const std::string &why);
