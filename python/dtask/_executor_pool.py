@@ -20,8 +20,29 @@ from ._waiting import Latch, check_wait
 from .errors import InitializerFailed, PickleError, TooLarge
 
 
-def _chunk(function, items):
-    return [function(*args) for args in items]
+_SLICED = {range, list, tuple}  # their slices are what islice gives of them, and cost less
+_PARTS = 2  # chunks of what is left, for each worker
+
+
+def _chunk(function, *columns):
+    return list(map(function, *columns))
+
+
+def _chunks(columns, size, workers):
+    """The arguments of `_chunk` for each chunk of so many items; None: of a part of what is left,
+    so that the first ones cost little for an item, and the last ones end at about the same time."""
+    if size is None:
+        columns = [c if c.__class__ in _SLICED else list(c) for c in columns]
+        end = min(map(len, columns), default=0)
+        start = 0
+        while start < end:
+            size = -(-(end - start) // (workers * _PARTS))
+            yield tuple([column[start : min(start + size, end)] for column in columns])
+            start += size
+    else:
+        rows = zip(*columns)
+        for chunk in iter(lambda: tuple(itertools.islice(rows, size)), ()):
+            yield tuple(zip(*chunk))
 
 
 class Executor(_Base):
@@ -54,7 +75,7 @@ class Executor(_Base):
 
             client = Client()
         self._client = client
-        self._max_workers = max_workers or max(client._session.expected, client._session.workers, 1)
+        self._max_workers = max_workers or self._workers()
         self._lock = threading.RLock()  # arguments may come from a generator that submits
         self._futures = set()
         self._shut_down = False
@@ -84,10 +105,15 @@ class Executor(_Base):
         """Yield the results of function over the iterables' items, in order.
 
         timeout     seconds from this call until all results must be there
-        chunksize   items of one task
+        chunksize   items of one task; ``"auto"``: chosen by how many items and workers there are,
+                    for functions that take less time than a task does; a chunk fails as a whole
         buffersize  how many tasks may be under way beyond what was yielded; default: all
         """
-        if chunksize < 1:
+        if isinstance(chunksize, str):
+            if chunksize != "auto":
+                raise ValueError(f"chunksize={chunksize!r}: accepted: a number or 'auto'")
+            chunksize = None
+        elif chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         if buffersize is not None:
             if not isinstance(buffersize, int):
@@ -96,9 +122,9 @@ class Executor(_Base):
                 raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else timeout + monotonic()
         call, items = function, zip(*iterables)
-        if chunksize > 1:
-            call, single = partial(_chunk, function), items
-            items = zip(iter(lambda: tuple(itertools.islice(single, chunksize)), ()))
+        if chunksize != 1:
+            call = partial(_chunk, function)
+            items = _chunks(iterables, chunksize, self._workers())
         if buffersize is None:
             self._check_fork()
             with self._lock:
@@ -110,7 +136,11 @@ class Executor(_Base):
         else:
             futures = [self.submit(call, *args) for args in itertools.islice(items, buffersize)]
         results = self._results(futures, items, call, end)
-        return _items(results) if chunksize > 1 else results
+        return _items(results) if chunksize != 1 else results
+
+    def _workers(self):
+        session = self._client._session
+        return max(session.workers, session.expected, 1)
 
     def _call(self, function):
         return function if self._initial is None else self._initial.before(function)

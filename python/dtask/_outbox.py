@@ -7,7 +7,7 @@ gathered until the frame has been dealt with. Any thread may call it.
 """
 
 import threading
-from concurrent.futures._base import PENDING
+from concurrent.futures._base import FINISHED, PENDING
 
 from . import _wire
 from .errors import ClusterLost
@@ -65,7 +65,8 @@ class Outbox:
 
         connection.send(make)
         for future in futures:
-            if future._state != PENDING:  # cancelled before it had a number
+            if future._state is not PENDING and future._state is not FINISHED:
+                # It was cancelled before it had a number.
                 self._session.cancel_late(future)
 
     def send_graph(self, futures, parts):

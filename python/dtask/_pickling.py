@@ -84,14 +84,18 @@ def dump_arguments(args, kwargs, name):
             found.clear()
 
 
+def modules_by_value():
+    """The modules whose functions cloudpickle was told to take by value (set of names)."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    return getattr(cloudpickle, "list_registry_pickle_by_value", set)()
+
+
 def dump_function(function, name):
     """Pickle a callable: (bytes, whether the pickle is but a reference by name)."""
     what = f"the function {name}"
     if not callable(function):
         raise TypeError(f"expected a function, got {type(function).__name__}: {function!r:.60}")
-    cloudpickle = sys.modules.get("cloudpickle")
-    by_value = getattr(cloudpickle, "list_registry_pickle_by_value", set)()
-    if by_value:
+    if modules_by_value():
         data = _cloud_dumps(function, what, "its module was registered to go by value")
         return data, False
     data = dump(function, what)

@@ -15,9 +15,10 @@ import weakref
 from collections import deque
 from concurrent.futures import Future as _PlainFuture
 
-from . import _failures, _nesting, _pickling, _wire
+from . import _failures, _pickling, _wire
 from ._connection import Connection, connect
 from ._fetch import Fetcher
+from ._functions import Functions
 from ._outbox import Outbox
 from ._progress import Progress
 from ._remote import Remotes
@@ -46,10 +47,7 @@ class Session:
         self.serials = itertools.count(1)  # of futures, for their keys
         self.progress = Progress()
         self._pending = {}  # number -> Future that the scheduler knows
-        self._functions = {}  # (pickle, or its digest, depth) -> number
-        self._uploads = {}  # name -> archive; see _uploads
-        self._by_name = {}  # (id, depth) -> (function, number), for functions that go by name
-        self._last_function = 0
+        self._functions = Functions(self)
         self.outbox = Outbox(self, self._pending)
         self.remotes = Remotes(self)
         self._infos = deque()  # futures of info requests, in order
@@ -111,36 +109,12 @@ class Session:
         if self.forked:
             self.check()
         name = _pickling.name_of(function)
-        level = _nesting.level()
-        known = self._by_name.get((id(function), level))
-        return (known[1] if known else self._add_function(function, name, level)), name
-
-    def _add_function(self, function, name, level):
-        data, by_name = _pickling.dump_function(function, name)
-        body = _pickling.wrap_function(data, self._uploads.items(), level)
-        known = _pickling.digest(data), level
-
-        def make():
-            if known in self._functions:
-                return []
-            self._last_function += 1
-            self._functions[known] = self._last_function
-            header = {"t": "function", "f": self._last_function, "name": name}
-            return [_wire.frame(header, len(body)), body]
-
-        self.connection.send(make)
-        number = self._functions[known]
-        if by_name:
-            self._by_name[id(function), level] = (function, number)
-        return number
+        return self._functions.number(function, name), name
 
     def upload(self, name, archive):
         """Let what is sent from now on find the modules of an archive."""
         self.check()
-        self._uploads.pop(name, None)
-        self._uploads[name] = archive  # the last one is found first
-        self._functions.clear()
-        self._by_name.clear()
+        self._functions.upload(name, archive)
 
     def cancel(self, futures):
         """Cancel futures of this session; returns how many had not ended."""

@@ -28,6 +28,28 @@ def test_chunks(start, size):
     assert len(fake.tasks(1)) == -(-10 // size)
     with pytest.raises(ValueError, match="chunksize"):
         pool.map(functions.inc, [1], chunksize=0)
+    with pytest.raises(ValueError, match="'auto'"):
+        pool.map(functions.inc, [1], chunksize="some")
+
+
+def test_chunks_of_its_own_size(start):
+    from dtask import _executor_pool
+
+    chunks = [len(one) for (one,) in _executor_pool._chunks([range(100)], None, 4)]
+    assert sum(chunks) == 100 and chunks[0] == 13 and chunks[-1] == 1
+    assert chunks == sorted(chunks, reverse=True)
+    fake, client = start("run")
+    pool = client.get_executor()
+
+    def auto(*iterables, function=functions.add):
+        return list(pool.map(function, *iterables, chunksize="auto", timeout=10))
+
+    assert auto(range(1000), range(1000)) == [2 * n for n in range(1000)]
+    assert auto([1, 2, 3], (n for n in (1, 2))) == [2, 4]
+    assert auto({1: 2, 3: 4}, function=functions.inc) == [2, 4]
+    assert auto([]) == []
+    with pytest.raises(TypeError):
+        auto([1, "x"], function=functions.inc)
 
 
 def test_buffersize(start):

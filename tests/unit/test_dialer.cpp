@@ -6,6 +6,8 @@
 
 #include <optional>
 
+#include <unistd.h>
+
 #include "lib/base/net.h"
 #include "lib/ev/listener.h"
 #include "lib/proto/codec.h"
@@ -169,6 +171,68 @@ START_TEST(test_addresses) {
 }
 END_TEST
 
+// Who is on the scheduler's machine comes by the socket beside its port.
+START_TEST(test_beside_the_port) {
+    ev::Loop loop;
+    Port right(loop, secret);
+    std::optional<Role> role;
+    std::vector<std::unique_ptr<Link>> links;
+    auto beside = must(ev::Listener::bind_local(loop, right.listener->port(), [&](Fd fd, auto who) {
+        ck_text_eq(who, "this machine");
+        links.push_back(Link::accept(loop, std::move(fd), secret,
+                                     {.on_open = [&](Role r) { role = r; },
+                                      .on_frame = [](const Frame &) {},
+                                      .on_closed = [](bool, const std::string &) {}}));
+    }));
+    ck_assert_uint_eq(beside->port(), right.listener->port());
+    ck_assert(!ev::Listener::bind_local(loop, beside->port(), [](Fd, auto) {}));
+    Seen seen;
+    Dialer dialer(loop, secret, Role::worker, {right.address()}, 2'000, seen.callbacks());
+    wait_for(loop, "the connection", [&] { return seen.connected == 1 && role; });
+    ck_assert(*role == Role::worker);
+    ck_assert_int_eq(right.visits, 0);
+    ck_text_eq(dialer.address(), right.address().c_str());
+    ck_text_eq(dialer.local_host(), "127.0.0.1"); // where others find who is here
+}
+END_TEST
+
+// Another user who listens there is not even spoken to.
+START_TEST(test_another_user_beside_the_port) {
+    if (::geteuid() != 0) return; // only root can become another one
+    ev::Loop loop;
+    Port right(loop, secret);
+    int visits = 0;
+    std::unique_ptr<ev::Listener> beside;
+    ck_assert_int_eq(::seteuid(65534), 0);
+    beside = must(ev::Listener::bind_local(loop, right.listener->port(),
+                                           [&](Fd, const std::string &) { visits++; }));
+    ck_assert_int_eq(::seteuid(0), 0);
+    Seen seen;
+    Dialer dialer(loop, secret, Role::worker, {right.address()}, 2'000, seen.callbacks());
+    wait_for(loop, "the connection", [&] { return seen.connected == 1; });
+    ck_assert_int_eq(right.visits, 1);
+}
+END_TEST
+
+// What stands beside the port may be another step's: the port itself is tried then.
+START_TEST(test_another_step_beside_the_port) {
+    ev::Loop loop;
+    Port right(loop, secret);
+    std::vector<std::unique_ptr<Link>> links;
+    auto beside = must(ev::Listener::bind_local(loop, right.listener->port(), [&](Fd fd, auto) {
+        links.push_back(Link::accept(loop, std::move(fd), Token::random(),
+                                     {.on_open = [](Role) {},
+                                      .on_frame = [](const Frame &) {},
+                                      .on_closed = [](bool, const std::string &) {}}));
+    }));
+    Seen seen;
+    Dialer dialer(loop, secret, Role::worker, {right.address()}, 2'000, seen.callbacks());
+    wait_for(loop, "the connection", [&] { return seen.connected == 1; });
+    ck_assert_uint_eq(links.size(), 1);
+    ck_assert_int_eq(right.visits, 1);
+}
+END_TEST
+
 // Somebody who only passes on what is said between a peer and the scheduler
 // is found out: the proof names the port that was dialled.
 START_TEST(test_relay) {
@@ -207,7 +271,8 @@ Suite *suite() {
     tcase_set_timeout(c, 30);
     for (auto test :
          {test_finds_the_first, test_passes_over_the_others, test_watches_an_idle_connection,
-          test_waits_for_a_late_one, test_gives_up_in_time, test_addresses, test_relay})
+          test_waits_for_a_late_one, test_gives_up_in_time, test_addresses, test_beside_the_port,
+          test_another_step_beside_the_port, test_another_user_beside_the_port, test_relay})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
