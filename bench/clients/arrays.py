@@ -6,7 +6,7 @@ Seconds from the call of dask.compute to its result, by program, after one run t
 has other numbers in it, since Dask keeps what it has computed; every result is checked.
 
 reduction  the standard deviation of 64 blocks of 8 MB of random numbers
-rechunk    16 rows of blocks, 8 MB each, become columns, and are summed
+rechunk    4 arrays of 8 rows of blocks, 8 MB each, become columns, of which the medians are taken
 matmul     a product of two arrays of 6 x 6 blocks of 250 x 250
 stencil    four steps of a mean of neighbours over 4 x 4 blocks of 8 MB, with their edges exchanged
 """
@@ -28,12 +28,15 @@ def random(seed):
 
 
 def rechunk(seed):
-    rows = da.arange(seed, seed + 4000, chunks=250, dtype=float)
-    square = rows[:, None] + da.ones((1, 4000), chunks=(1, 4000))
-    columns = square.rechunk((4000, 250))
-    # Sorting is what needs whole columns.
-    middle = columns.map_blocks(np.median, axis=0, drop_axis=0, dtype=float)
-    return middle.sum(), 4000 * (seed + 3999 / 2)
+    def middles(first):
+        rows = da.arange(first, first + 4000, chunks=500, dtype=float)
+        whole = rows[:, None] + da.ones((1, 2000), chunks=(1, 2000))
+        # What needs whole columns.
+        return whole.rechunk((4000, 250)).map_blocks(np.median, axis=0, drop_axis=0, dtype=float)
+
+    arrays = [middles(seed + n) for n in range(4)]
+    expected = sum(2000 * (seed + n + 3999 / 2 + 1) for n in range(4))
+    return da.concatenate(arrays).sum(), expected
 
 
 def matmul(seed):

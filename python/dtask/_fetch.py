@@ -25,6 +25,8 @@ AHEAD = 16  # values that are asked for before the first has come
 MUCH = 4 << 20  # bytes from which threads share the work
 THREADS = 4  # at most
 _MAPPED = 256 << 10  # bytes from which a value has pages of its own, which go back when it does
+# All pages at once, where Python knows how: a fault each costs more.
+_FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
 _FAILED = (OSError, ProtocolError)
 
 
@@ -251,7 +253,7 @@ def _room(size):
     if size < _MAPPED:
         return memoryview(bytearray(max(size, 0)))
     try:
-        return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        return memoryview(mmap.mmap(-1, size, flags=_FLAGS))
     except OSError as error:
         raise MemoryError(f"no memory for a value of {size} bytes") from error
 

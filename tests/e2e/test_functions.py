@@ -39,6 +39,28 @@ with dtask.Executor() as pool:
     assert out == "True\n285\n25 2\n"
 
 
+def test_many_large_results(cluster):
+    """They are read from files; one that is not there any more comes from its worker or is made anew."""
+    out = run(
+        cluster,
+        """
+import glob
+futures = client.map(lambda n: bytes([n]) * 300_000, range(60))
+dtask.wait(futures)
+number = futures[7]._remote.place[0]
+for path in glob.glob(f"/dev/shm/dtask-*/{number}") + glob.glob(f"/tmp/dtask-*/store/{number}"):
+    if os.stat(path).st_uid == os.geteuid() and os.path.getsize(path) < 400_000:
+        with open(path, "rb") as file:
+            if bytes([7]) * 300_000 in file.read():
+                os.unlink(path)
+print(client.gather(futures) == [bytes([n]) * 300_000 for n in range(60)])
+print(client.submit(lambda: os.environ["MALLOC_TRIM_THRESHOLD_"]).result())
+""",
+        "--memory=512M",
+    )
+    assert out == f"True\n{32 << 20}\n"
+
+
 def test_workers(cluster):
     run(
         cluster,
