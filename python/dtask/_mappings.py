@@ -4,7 +4,7 @@
 Most of what it costs to read a mapped array are page faults, and a value that one call reads is often
 read by the next ones. A mapping that is kept has memory that the worker believes to be free once the
 value is freed or moved to disk: so few bytes are kept, and what is not in its place any more is let
-go before anything else is mapped. Read by executors, so it imports next to nothing.
+go before the next call begins. Read by executors, so it imports next to nothing.
 """
 
 import os
@@ -29,7 +29,6 @@ class Mappings:
         """The bytes of a file that is never written again. Raises OSError."""
         kept = self._kept
         if kept:
-            self._let_go()
             found = kept.pop(path, None)
             if found is not None:
                 kept[path] = found
@@ -47,7 +46,8 @@ class Mappings:
                 self._forget(next(iter(kept)))
         return buffer
 
-    def _let_go(self):
+    def let_go(self):
+        """Let go what is not in its place any more."""
         for path, (device, inode, _) in list(self._kept.items()):
             try:
                 about = os.lstat(path)

@@ -258,6 +258,12 @@ def load(path):
         raise Damaged(f"{path}: {error}") from None
 
 
+def let_go():
+    """A call begins: what it does not need of the files that others have read is let go."""
+    if _mappings is not None:
+        _mappings.let_go()
+
+
 def loads(buffer):
     """The value in the bytes of a file, which it may refer to from now on. Raises Damaged."""
     view = memoryview(buffer).toreadonly()

@@ -19,7 +19,7 @@ from struct import Struct
 from time import monotonic_ns
 
 from . import _nesting
-from ._store import Missing, pack, pickled, store as keep
+from ._store import Missing, let_go, pack, pickled, store as keep
 
 CHANNEL = 3
 FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT, STORED, MISSING = range(1, 11)
@@ -164,6 +164,7 @@ def serve(channel):
         elif kind == CALL:
             current.task = task
             began = monotonic_ns()
+            let_go()
             runs = ran = False
             try:
                 function = functions[number]
