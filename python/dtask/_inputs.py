@@ -11,9 +11,9 @@ on workers: these are the task's inputs. Nothing is unpickled on the way.
 
 import sys
 try:
-    from _pickle import dumps, loads  # as in executor.py
+    from _pickle import PickleBuffer, dumps, loads  # as in executor.py
 except ImportError:
-    from pickle import dumps, loads
+    from pickle import PickleBuffer, dumps, loads
 
 from ._nesting import Nested
 
@@ -41,18 +41,38 @@ def identity(value):
     return value
 
 
-def join(sizes, pieces):
-    """A task whose result is a value that was sent in pieces: `sizes` are those of its pickle and of
-    the buffers that go with it, `pieces` (bytes) follow each other."""
-    rest, parts = iter(pieces), []
-    for size in sizes:
-        part, at = bytearray(size), 0
-        while at < size:
-            piece = next(rest)
-            part[at : at + len(piece)] = piece
-            at += len(piece)
-        parts.append(part)
-    return loads(parts[0], buffers=parts[1:])
+def piece(data):
+    """A task whose result are the bytes that were sent with it, stored as they lie."""
+    return PickleBuffer(data)
+
+
+class Joined:
+    """A value that was sent in pieces (bytes-like) which follow each other: `sizes` are those of its
+    pickle and of the buffers that go with it. It is written as the value itself, and never put
+    together for it."""
+
+    def __init__(self, sizes, pieces):
+        self.sizes = sizes
+        self.pieces = pieces
+
+    def parts(self):
+        """The pickle and the buffers, each a list of memoryviews."""
+        rest, parts = iter(self.pieces), []
+        for size in self.sizes:
+            part, at = [], 0
+            while at < size:
+                part.append(memoryview(next(rest)).cast("B"))
+                at += len(part[-1])
+            parts.append(part)
+        return parts
+
+    def __reduce__(self):
+        parts = [b"".join(part) for part in self.parts()]
+        return _rejoin, (parts[0], [PickleBuffer(part) for part in parts[1:]])
+
+
+def _rejoin(pickled, buffers):
+    return loads(pickled, buffers=buffers)
 
 
 def load(pickled, inputs):

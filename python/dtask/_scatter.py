@@ -6,10 +6,12 @@ task that does nothing but return it: it stays on the worker that runs it. One t
 a message goes in pieces, each a task, to one that joins them.
 """
 
+from pickle import PickleBuffer
+
 from . import _pickling
 from ._future import Future
 from ._graph import Ref, Sender
-from ._inputs import identity, join
+from ._inputs import Joined, identity, piece
 from ._store import INLINE, pack
 from ._terms import terms
 from ._wire import MAX_VALUE
@@ -63,9 +65,9 @@ def _parts(value):
 def _send_pieces(session, name, parts):
     pieces = [part[at : at + PIECE] for part in parts for at in range(0, len(part), PIECE)]
     sender = Sender(session, len(pieces) + 1)
-    numbers = [sender.add(identity, (bytes(piece),), {})[0] for piece in pieces]
+    numbers = [sender.add(piece, (PickleBuffer(one.toreadonly()),), {})[0] for one in pieces]
     places = [Ref(index) for index in range(len(pieces))]
-    _, future = sender.add(join, ([len(part) for part in parts], places), {}, numbers, name)
+    _, future = sender.add(Joined, ([len(part) for part in parts], places), {}, numbers, name)
     sender.flush(complete=True)
     return future
 

@@ -57,6 +57,8 @@ def pickled(value, callback=None):
 
 def pack(value):
     """A value's pickle (bytes), or where that has more than INLINE bytes its parts (a list)."""
+    if value.__class__.__name__ == "Joined" and value.__class__.__module__ == "dtask._inputs":
+        return [_Pieces(part) for part in value.parts()]
     buffers = []
 
     def apart(buffer):
@@ -103,7 +105,7 @@ def store(places, task, parts, box=(), function=None):
             if at % ALIGN:
                 views.append(memoryview(bytes(-at % ALIGN)))
             at += -at % ALIGN + size
-            views.append(memoryview(part))
+            views += part.views if part.__class__ is _Pieces else [memoryview(part)]
     file = _Partial(places, task, at)
     try:
         try:
@@ -129,6 +131,16 @@ def store(places, task, parts, box=(), function=None):
             f"worker's store: {error.strerror}",
             *([] if file.full else [file.place]),
         ) from None
+
+
+class _Pieces:
+    """A part that lies in several places of memory."""
+
+    def __init__(self, views):
+        self.views = views
+
+    def __len__(self):
+        return sum(map(len, self.views))
 
 
 class _Partial:

@@ -16,7 +16,7 @@ import pytest
 from places import ROOT
 from store import packed
 
-from dtask import _mappings, _store
+from dtask import _inputs, _mappings, _store
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -317,3 +317,15 @@ def test_small_and_very_large_files_are_not_kept_mapped(tmp_path):
     for name in ("small", "large"):
         assert few.get(str(tmp_path / name)) is not few.get(str(tmp_path / name))
     assert few._bytes == 0
+
+
+def test_a_value_in_pieces_is_written_as_the_value_itself(tmp_path):
+    value = functions.make_blocks(20 * KIB, 70 * KIB, MIB)
+    parts = [bytes(part) for part in _store.pack(value)]
+    pieces = [part[at : at + 100_000] for part in parts for at in range(0, len(part), 100_000)]
+    joined = _inputs.Joined([len(part) for part in parts], pieces)
+    _store.write(str(tmp_path), 1, _store.pack(value))
+    _store.write(str(tmp_path), 2, _store.pack(joined), [joined])
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    again = pickle.loads(pickle.dumps(joined, 5))
+    assert [bytes(one.data) for one in again] == [bytes(one.data) for one in value]
