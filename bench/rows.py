@@ -41,16 +41,20 @@ def command(peer, step, client, before=()):
     return [*srun, *before, PYTHON, path, kind, *map(str, words)]
 
 
+def environment_of(peer):
+    return PEERS[peer][1] if peer in PEERS else {}
+
+
 def text(peer, words):
     """A command as it is printed."""
-    environment = [f"{key}={value}" for key, value in PEERS[peer][1].items()]
+    environment = [f"{key}={value}" for key, value in environment_of(peer).items()]
     return " ".join([*environment, *(word.replace(TREE + "/", "") for word in words)])
 
 
 def measure(peer, words):
     """What the client of a peer printed last, a line of JSON."""
     done = subprocess.run(
-        words, env={**os.environ, **PEERS[peer][1]}, stdout=subprocess.PIPE, text=True, timeout=LIMIT
+        words, env={**os.environ, **environment_of(peer)}, stdout=subprocess.PIPE, text=True, timeout=LIMIT
     )
     if done.returncode != 0:
         raise SystemExit(f"{text(peer, words)}: exit code {done.returncode}")
