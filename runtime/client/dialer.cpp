@@ -13,7 +13,10 @@ namespace {
 // each round; the first one, which is the right one as a rule, gets the whole of it, others a part.
 constexpr std::int64_t least_patience_ms = 1'000, most_patience_ms = 8'000;
 constexpr std::int64_t patience_part = 4;
+// Between rounds. A step's tasks begin together: the scheduler is there some milliseconds after
+// those who look for it, and what they wait too long is a part of what they have waited.
 constexpr std::int64_t longest_pause_ms = 500;
+constexpr std::int64_t widening_pause_ms = 10; // before that it is not up yet, wherever it will be
 
 } // namespace
 
@@ -81,9 +84,9 @@ void Dialer::next(const std::string &why) {
     if (link_) link_->close();
     if (beside_ || ++current_ < round_size_) return retry_.set(0);
     current_ = 0;
-    round_size_ = std::min(round_size_ * 2, candidates_.size());
+    if (pause_ms_ >= widening_pause_ms) round_size_ = std::min(round_size_ * 2, candidates_.size());
     retry_.set(pause_ms_);
-    pause_ms_ = std::min(pause_ms_ * 2, longest_pause_ms);
+    pause_ms_ = std::min(pause_ms_ + pause_ms_ / 2, longest_pause_ms);
     patience_ms_ = std::min(patience_ms_ * 2, most_patience_ms);
 }
 

@@ -60,7 +60,7 @@ private:
     bool over_ = false;
     bool beside_ = false; // the candidate's port is tried, or was found, on this machine
     std::size_t current_ = 0, round_size_ = 1;
-    std::int64_t pause_ms_ = 10, patience_ms_ = 1'000; // of this round
+    std::int64_t pause_ms_ = 4, patience_ms_ = 1'000; // of this round
     std::string last_failure_;
     ev::Timer retry_, patience_, deadline_;
     std::unique_ptr<proto::Link> link_;
