@@ -107,8 +107,9 @@ def show(title, rows):
 
 
 def write(path, rows):
-    """Write the rows as JSON."""
+    """Write the rows as JSON, their targets as texts."""
     if path:
+        rows = [{**one, "target": one["target"] and f">= {one['target']:g}x"} for one in rows]
         with open(path, "w", encoding="utf-8") as file:
             json.dump(rows, file, indent=1)
             file.write("\n")
