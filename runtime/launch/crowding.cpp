@@ -13,6 +13,8 @@ namespace {
 
 // An executor over the limit is dead, and its memory free, after much less.
 constexpr int patience = 6, patience_for_values = 60; // looks
+// Over the limit by less than such a part of it, a task still gets on.
+constexpr std::uint64_t bearable = 32;
 
 std::uint64_t sum_of(const worker::Pids &pids) {
     std::uint64_t sum = 0;
@@ -29,15 +31,15 @@ Crowding::Crowding(cgroup::WorkerGroup group)
 
 std::optional<Crowding::Verdict> Crowding::look(const Task &task) {
     auto used = group_.memory_usage(); // of all looks but a few, this is all
-    auto needed = limit_ > 0 && used && *used > limit_ ? group_.memory_needed() : used;
-    if (limit_ == 0 || !needed || *needed <= limit_) {
+    auto most = limit_ + limit_ / bearable;
+    auto needed = limit_ > 0 && used && *used > most ? group_.memory_needed() : used;
+    if (limit_ == 0 || !needed || *needed <= most) {
         looks_over_ = 0;
         return {};
     }
     if (++looks_over_ < patience) return {};
     auto shared = group_.memory_shared().value_or(0);
-    if (*needed - std::min(shared, *needed) <= limit_ && looks_over_ < patience_for_values)
-        return {};
+    if (*needed - std::min(shared, *needed) <= most && looks_over_ < patience_for_values) return {};
 
     auto executors = task.worker > 0 ? worker::children_of(task.worker) : worker::Pids{};
     std::uint64_t functions = 0;

@@ -34,8 +34,8 @@ public:
         worker::Pids pids; ///< to kill: client or scheduler, and all below it
         std::string why;   ///< for the user, in one line
     };
-    /// Call each look_ms. A verdict comes when the task has been over its limit for some looks
-    /// one after the other; more where what lies in shared memory may yet be moved to disk.
+    /// Call each look_ms. A verdict comes when the task has been clearly over its limit for some
+    /// looks one after the other; more where what lies in shared memory may yet be moved to disk.
     std::optional<Verdict> look(const Task &task);
 
 private:
