@@ -58,7 +58,10 @@ class InitializerFailed(DtaskError, concurrent.futures.BrokenExecutor):
 
 
 class MemoryLimitExceeded(DtaskError, MemoryError):
-    """The task passed its worker's memory limit (``limit``, ``peak`` in bytes)."""
+    """The task passed its worker's memory limit (``limit``, ``peak`` in bytes).
+
+    Or it was killed below that, twice, since the step's tasks had used up all its memory on the node.
+    """
 
 
 class WorkerCrashed(DtaskError):
