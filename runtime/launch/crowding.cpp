@@ -22,12 +22,20 @@ std::uint64_t sum_of(const worker::Pids &pids) {
     return sum;
 }
 
+// As the worker measures it: executors share what was loaded before they were forked.
+std::uint64_t sum_of_functions(const worker::Pids &pids) {
+    std::uint64_t sum = 0;
+    for (auto pid : pids)
+        if (worker::is_first_to_die(pid)) sum += worker::proportional(pid, 0);
+    return sum;
+}
+
 worker::Pids family(pid_t root) { return root > 0 ? worker::family_of(root) : worker::Pids{}; }
 
 } // namespace
 
 Crowding::Crowding(cgroup::WorkerGroup group)
-    : group_(std::move(group)), limit_(group_.memory_limit().value_or(0)), strays_(::getpid()) {}
+    : group_(std::move(group)), limit_(group_.memory_limit().value_or(0)) {}
 
 std::optional<Crowding::Verdict> Crowding::look(const Task &task) {
     auto used = group_.memory_usage(); // of all looks but a few, this is all
@@ -41,10 +49,7 @@ std::optional<Crowding::Verdict> Crowding::look(const Task &task) {
     auto shared = group_.memory_shared().value_or(0);
     if (*needed - std::min(shared, *needed) <= most && looks_over_ < patience_for_values) return {};
 
-    auto executors = task.worker > 0 ? worker::children_of(task.worker) : worker::Pids{};
-    std::uint64_t functions = 0;
-    for (auto pid : executors) functions += sum_of(worker::family_of(pid));
-    for (auto pid : strays_.find(executors)) functions += sum_of(worker::family_of(pid));
+    auto functions = sum_of_functions(worker::family_of(::getpid()));
     if (functions >= *needed / 2) return {}; // the worker's to see to
 
     auto client = family(task.client), scheduler = family(task.scheduler);

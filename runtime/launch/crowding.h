@@ -28,7 +28,7 @@ public:
 
     /// The launcher's children; 0: not running.
     struct Task {
-        pid_t client = 0, scheduler = 0, worker = 0;
+        pid_t client = 0, scheduler = 0;
     };
     struct Verdict {
         worker::Pids pids; ///< to kill: client or scheduler, and all below it
@@ -41,7 +41,6 @@ public:
 private:
     cgroup::WorkerGroup group_;
     std::uint64_t limit_;
-    worker::Strays strays_;
     int looks_over_ = 0;
 };
 

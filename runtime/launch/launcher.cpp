@@ -377,7 +377,7 @@ void Launcher::watch_crowding() {
     crowding_.emplace(std::move(**group));
     crowding_look_.emplace(loop_, Crowding::look_ms, [this] {
         if (phase_ == Phase::ending) return;
-        auto verdict = crowding_->look({client_, scheduler_, worker_});
+        auto verdict = crowding_->look({client_, scheduler_});
         if (!verdict) return;
         log::error(verdict->why);
         for (auto pid : verdict->pids) ::kill(pid, SIGKILL);

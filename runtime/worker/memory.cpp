@@ -128,8 +128,8 @@ std::optional<pid_t> Memory::over_group_limit(std::vector<Family> &families,
     if (clock_.now_us() < settled_us_) return {};
     auto needed = group_->memory_needed();
     if (!needed || *needed - std::min(movable, *needed) <= group_limit_) return {};
-    // Which has most is all that matters, so a rough measure will do.
-    auto executors = measure(families, 0, resident);
+    // Where only which has most matters a rough measure will do.
+    auto executors = measure(families, 0, shared_ ? proportional : resident);
     // It is the client that fills the task: the death of an executor would not help it.
     if (shared_ && executors < *needed / 2) return {};
     auto largest = std::ranges::max_element(families, {}, &Family::bytes);

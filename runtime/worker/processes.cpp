@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/base/fd.h"
+#include "lib/base/spawn.h"
 #include "lib/base/strings.h"
 
 namespace dtask::worker {
@@ -108,6 +109,11 @@ std::uint64_t proportional(pid_t pid, std::uint64_t mappable) {
             static_cast<std::uint64_t>(static_cast<double>(of_files) * static_cast<double>(own) /
                                        static_cast<double>(pages.of_files));
     return *anonymous + of_files;
+}
+
+bool is_first_to_die(pid_t pid) {
+    auto score = read_file(place(pid, "oom_score_adj"));
+    return score && trim(*score) == std::to_string(first_to_die);
 }
 
 bool is_ending(pid_t pid) {

@@ -33,6 +33,9 @@ std::uint64_t resident(pid_t pid, std::uint64_t mappable);
 /// takes the kernel some milliseconds a gigabyte.
 std::uint64_t proportional(pid_t pid, std::uint64_t mappable);
 
+/// Is it of a function: of those that the kernel takes first, where memory runs out?
+bool is_first_to_die(pid_t pid);
+
 /// Has it been killed, and is only not gone yet? A large one takes a while to give its memory back.
 bool is_ending(pid_t pid);
 
