@@ -470,6 +470,26 @@ START_TEST(test_shared_pages_count_once) {
 }
 END_TEST
 
+// What executors were forked from counts once, with what they share.
+START_TEST(test_what_was_loaded_before_counts_once) {
+    ck_assert_int_eq(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    Forker nursery(120 * mib, 2, mib, true);
+    auto own = Memory({}, 0).usage({::getpid()});
+    pid_t executor = nursery.last_child();
+    Memory memory({}, 90 * mib + own, ::getpid());
+    bool more = memory.usage({executor}) > memory.limit();
+    if (more) ck_assert(memory.over_limit({executor}).has_value());
+    Memory knowing({}, 90 * mib + own, ::getpid());
+    knowing.set_nursery(nursery.pid());
+    for (int look = 0; look < 50; look++) ck_assert(!knowing.over_limit({executor}));
+    // Who is over does not die for it, nor by it: an executor does.
+    Memory tight({}, 30 * mib, ::getpid());
+    tight.set_nursery(nursery.pid());
+    auto victim = tight.over_limit({executor});
+    ck_assert(victim && *victim != nursery.pid());
+}
+END_TEST
+
 // What has lost its parent counts, and is killed itself where it has most.
 START_TEST(test_what_is_left_behind_counts) {
     ck_assert_int_eq(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
@@ -543,7 +563,8 @@ Suite *suite() {
           test_a_kill_below_the_limit, test_v2_crowded_by_the_client, test_v2_crowded_by_functions,
           test_old_kills_are_forgotten, test_watch_takes_the_largest, test_mapped_values_count_once,
           test_values_and_the_limit, test_children_count, test_shared_pages_count_once,
-          test_what_is_left_behind_counts, test_peak_is_of_the_last_kill, test_what_is_ending})
+          test_what_was_loaded_before_counts_once, test_what_is_left_behind_counts,
+          test_peak_is_of_the_last_kill, test_what_is_ending})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
