@@ -10,9 +10,9 @@ namespace dtask::proto {
 
 namespace {
 
-constexpr std::array<std::string_view, 9> failure_names{"raised",    "memory",    "crashed",
-                                                        "cancelled", "too_large", "lost",
-                                                        "missing",   "timeout",   "unsuited"};
+constexpr std::array<std::string_view, 10> failure_names{
+    "raised", "memory",  "crashed", "cancelled", "too_large",
+    "lost",   "missing", "timeout", "unsuited",  "full"};
 
 // The members of a worker that `register` and `info` share.
 void read_worker(Reader &in, Register &m) {
@@ -394,6 +394,7 @@ Result<Fetch> decode_fetch(const Frame &frame) {
 Frame encode(const Unfetched &m) {
     Frame frame = make_frame("unfetched");
     frame.header.set("d", m.data).set("message", m.message);
+    if (m.full) frame.header.set("full", std::uint64_t{1});
     return frame;
 }
 
@@ -402,6 +403,7 @@ Result<Unfetched> decode_unfetched(const Frame &frame) {
     Reader in(frame.header);
     in.natural("d", m.data);
     in.text("message", m.message);
+    m.full = frame.header.integer_or("full", 0) != 0;
     return in.done(std::move(m));
 }
 

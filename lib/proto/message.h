@@ -141,6 +141,7 @@ struct Fetch {
 struct Unfetched {
     std::uint64_t data = 0;
     std::string message;
+    bool full = false; ///< there is no room for it on this node: its source is not to blame
 };
 
 enum class FailureKind {
@@ -153,6 +154,7 @@ enum class FailureKind {
     missing,
     timeout,
     unsuited, ///< no worker has what it needs
+    full,     ///< its worker's node has no room for an input
 };
 std::string_view name_of(FailureKind kind);
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a `failed` message of the scheduler means to the future it is about."""
 
+import errno
 import signal
 
 from ._pickling import size_text
@@ -67,6 +68,8 @@ def _exception(kind, key, message, header):
         return TooLarge(f"{key}: {message or 'the result is larger than 64 MiB'}, {where}", **about)
     if kind == "timeout":
         return TaskTimeout(f"{key}: {message}, {where}", **about)
+    if kind == "full":
+        return OSError(errno.ENOSPC, f"{key}: {message}, {where}")
     if kind == "unsuited":
         return NoSuitableWorker(f"{key}: {message}", task=key)
     return ClusterLost(f"{key}: {message or 'the task was lost'}", **about)

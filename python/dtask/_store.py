@@ -185,7 +185,7 @@ class _Partial:
     def _move(self, error):
         self.full.append(_room(self.place))
         if not self.places:
-            raise OSError(error.errno, f"{error.strerror}: {', '.join(self.full)}")
+            raise OSError(error.errno, f"{error.strerror}: {', '.join(self.full)}{_no_disk(self.place)}")
         before, path, self.fd = self.fd, self.path, -1
         try:
             self._open(self.places.pop(0))
@@ -222,6 +222,17 @@ def _room(place):
     about = os.statvfs(place)
     free, whole = (blocks * about.f_frsize / 2**20 for blocks in (about.f_bavail, about.f_blocks))
     return f"{place} has {free:.1f} of {whole:.1f} MiB free"
+
+
+def _no_disk(place):
+    """Why `place` was the only one: values are not moved from memory to memory."""
+    scratch = os.environ.get("DTASK_SCRATCH")
+    if not scratch or os.environ.get("DTASK_SPILL") or place.startswith(scratch):
+        return ""
+    try:
+        return f"; {_room(scratch)}, and is memory, too: --dtask-scratch on a disk would be used"
+    except OSError:
+        return ""
 
 
 def _last_use_of(box, parts):

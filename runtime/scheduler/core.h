@@ -122,6 +122,8 @@ struct Task {
     bool kept = false;  ///< that, and the value is somewhere
     bool asked = false; ///< its worker was asked to give it back, and may have refused
     bool stays = false; ///< it was given back once, and is not asked for again
+    /// There was no room for an input where it was to run: better where they all are.
+    bool crowded_out = false;
     bool failed = false;
     InstanceId instance; ///< of the last dispatch
     WorkerId worker;     ///< where assigned

@@ -116,7 +116,8 @@ std::optional<WorkerId> nearest(const Core &core, const Task &task) {
         const Worker &worker = core.workers.at(id);
         bool room = worker.load() < depth(worker, function);
         if (!room && (on_node == 0 || !may_take(worker))) return;
-        double cost = backlog_us(core, worker) + static_cast<double>(all - on_node) / bytes_per_us;
+        double copying = static_cast<double>(all - on_node) / bytes_per_us;
+        double cost = backlog_us(core, worker) + (task.crowded_out ? 1e6 : 1) * copying;
         auto &chosen = room ? best : full;
         auto &lowest = room ? least : least_full;
         if (chosen && cost >= lowest) return;

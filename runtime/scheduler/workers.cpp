@@ -48,6 +48,29 @@ void learn_run_time(Core &core, FunctionId id, std::uint64_t us) {
     mean = mean < 0 ? sample : mean + weight * (sample - mean);
 }
 
+// The node of that worker has no room for the value, which is as good as ever where it is: those
+// that were to run there with it go where it is, if they may, or fail after some tries.
+void crowd_out(Reactor r, TaskId data_id, WorkerId id, const std::string &why) {
+    const auto &about = r.core.workers.at(id).about;
+    Task &data = r.core.tasks.at(data_id);
+    auto copy = std::ranges::find(data.copies, id, &Copy::worker);
+    proto::Failure failure;
+    failure.kind = proto::FailureKind::full;
+    failure.worker = about.name;
+    failure.node = about.node;
+    auto reason = ": no room for the " + std::to_string(data.size) + " bytes of its input " +
+                  life::name_of(r.core, data) + ": " + why;
+    for (auto user : std::exchange(copy->users, {})) {
+        Task *task = life::gathering(r.core, user);
+        if (!task) continue;
+        task->crowded_out = true;
+        failure.message = life::name_of(r.core, *task) + reason;
+        life::retry_or_fail(r, user.task, *task, failure);
+    }
+    // Who comes for it again has another copy sent, if there is room by then.
+    data::lose(r, data_id, id);
+}
+
 } // namespace
 
 WorkerId on_new_worker(Reactor r, proto::Register about) {
@@ -222,6 +245,7 @@ void on_unfetched(Reactor r, WorkerId id, const proto::Unfetched &unfetched) {
     Task &task = found->second;
     auto copy = std::ranges::find(task.copies, id, &Copy::worker);
     if (copy == task.copies.end() || copy->there) return;
+    if (unfetched.full) return crowd_out(r, data_id, id, unfetched.message);
     auto source = copy->source;
     data::lose(r, data_id, id);
     lose_source(r, data_id, task, source,

@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::size_t most_at_once = 8;
 
+bool is_full(int error) { return error == ENOSPC || error == EDQUOT; }
+
 } // namespace
 
 Fetcher::Fetcher(ev::Loop &loop, const proto::Token &token, Store &store, Callbacks callbacks,
@@ -28,7 +30,8 @@ Fetcher::~Fetcher() {
 }
 
 void Fetcher::fetch(const proto::Fetch &what) {
-    if (!store_.keeps()) return callbacks_.on_unfetched(what.data, "this worker keeps no values");
+    if (!store_.keeps())
+        return callbacks_.on_unfetched(what.data, "this worker keeps no values", false);
     if (store_.has(what.data)) return callbacks_.on_fetched(what.data);
     bool comes = transfers_.contains(what.data) ||
                  std::ranges::any_of(waiting_, [&](auto &w) { return w.data == what.data; });
@@ -47,9 +50,10 @@ void Fetcher::begin_waiting() {
         auto begun = begin(transfer);
         if (begun) continue;
         auto data = transfer.what.data;
-        auto why = transfer.what.from + ": " + begun.error().text();
+        bool full = transfer.full;
+        auto why = (full ? "" : transfer.what.from + ": ") + begun.error().text();
         end(data);
-        callbacks_.on_unfetched(data, why);
+        callbacks_.on_unfetched(data, why, full);
     }
 }
 
@@ -62,6 +66,7 @@ Result<void> Fetcher::begin(Transfer &transfer) {
         transfer.on_disk = true; // others have taken what was free of memory
         room = take_room(transfer);
     }
+    if (!room && transfer.full) return fail(store_.room_text());
     if (!room) return room;
     auto connecting = ev::begin_connect(transfer.what.from);
     if (!connecting) return fail_from(std::move(connecting));
@@ -91,7 +96,9 @@ Result<void> Fetcher::take_room(Transfer &transfer) {
     auto file = open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
     if (!file) return fail_from(std::move(file));
     auto size = static_cast<off_t>(transfer.what.size);
+    transfer.full = false;
     if (size > 0 && ::fallocate(file->get(), 0, 0, size) < 0 && errno != EOPNOTSUPP) {
+        transfer.full = is_full(errno);
         auto error = fail_errno(path);
         ::unlink(path.c_str());
         return error;
@@ -121,8 +128,10 @@ Result<void> Fetcher::take_piece(Transfer &transfer, const proto::Frame &frame) 
     if (*size != transfer.what.size || frame.payload.size() > *size - transfer.received)
         return fail("it has not the " + std::to_string(transfer.what.size) + " bytes expected");
     if (frame.payload.empty() && *size > 0) return fail("a piece without bytes");
-    if (auto done = write_all(transfer.file.get(), frame.payload); !done)
+    if (auto done = write_all(transfer.file.get(), frame.payload); !done) {
+        transfer.full = is_full(errno); // where room cannot be taken before
         return fail_from(std::move(done), transfer.path);
+    }
     transfer.received += frame.payload.size();
     incoming_ -= frame.payload.size();
     return {};
@@ -141,9 +150,10 @@ Result<void> Fetcher::settle(Transfer &transfer) {
 }
 
 void Fetcher::fail_with(std::uint64_t data, const std::string &why) {
-    auto from = transfers_.at(data).what.from;
+    bool full = transfers_.at(data).full;
+    auto text = full ? store_.room_text() : transfers_.at(data).what.from + ": " + why;
     end(data);
-    callbacks_.on_unfetched(data, from + ": " + why);
+    callbacks_.on_unfetched(data, text, full);
     begin_waiting();
 }
 

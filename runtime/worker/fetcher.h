@@ -28,7 +28,8 @@ class Fetcher {
 public:
     struct Callbacks {
         std::function<void(std::uint64_t data)> on_fetched;
-        std::function<void(std::uint64_t data, const std::string &why)> on_unfetched;
+        /// `full`: this node has no room for it.
+        std::function<void(std::uint64_t data, const std::string &why, bool full)> on_unfetched;
         /// May so much more be in memory? It is then taken to be. Empty: always.
         std::function<bool(std::uint64_t size)> take_memory = {};
     };
@@ -51,6 +52,8 @@ public:
 
 private:
     struct Transfer {
+        bool full = false; ///< what went wrong is that there is no room
+
         proto::Fetch what;
         std::uint64_t received = 0;
         bool on_disk = false;

@@ -11,6 +11,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 namespace dtask::worker {
 
 namespace {
@@ -177,6 +179,20 @@ std::uint64_t Store::shortage() const {
     if (!place_.in_memory || ::statvfs(place_.directory.c_str(), &about) < 0) return 0;
     auto least = static_cast<std::uint64_t>(static_cast<double>(about.f_blocks) * place_.reserve);
     return about.f_bavail < least ? (least - about.f_bavail) * about.f_frsize : 0;
+}
+
+std::string Store::room_text() const {
+    std::string text;
+    for (const auto &place : {place_.directory, can_spill() ? place_.spill : std::string()}) {
+        struct statvfs about {};
+        if (place.empty() || ::statvfs(place.c_str(), &about) < 0) continue;
+        auto mib = [&](auto blocks) {
+            return static_cast<double>(blocks) * static_cast<double>(about.f_frsize) / (1 << 20);
+        };
+        text += fmt::format("{}{} has {:.1f} of {:.1f} MiB free", text.empty() ? "" : ", ", place,
+                            mib(about.f_bavail), mib(about.f_blocks));
+    }
+    return text;
 }
 
 bool Store::has_room(std::uint64_t size) const {

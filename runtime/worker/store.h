@@ -77,6 +77,8 @@ public:
     std::uint64_t shortage() const;
     /// Is there room for so much beside the reserve?
     bool has_room(std::uint64_t size) const;
+    /// How much room there is where values can be, for a person.
+    std::string room_text() const;
 
 private:
     struct Value {

@@ -27,8 +27,8 @@ Values::Values(ev::Loop &loop, const proto::Token &token, Store store, Send send
                         send_(proto::encode_datum("fetched", data));
                     },
                 .on_unfetched =
-                    [this](std::uint64_t data, const std::string &why) {
-                        send_(proto::encode(proto::Unfetched{data, why}));
+                    [this](std::uint64_t data, const std::string &why, bool full) {
+                        send_(proto::encode(proto::Unfetched{data, why, full}));
                     },
                 .take_memory =
                     [this](std::uint64_t size) {

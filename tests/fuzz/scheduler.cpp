@@ -199,7 +199,11 @@ private:
             break;
         }
         case 4: on_fetched(reactor(), worker, fetched(worker)); break;
-        case 5: on_unfetched(reactor(), worker, {fetched(worker).value, "refused"}); break;
+        case 5: {
+            auto data = fetched(worker).value;
+            on_unfetched(reactor(), worker, {data, "refused", next() % 2 == 0});
+            break;
+        }
         case 6: on_stat(reactor(), worker, number()); break;
         default: on_blocked(reactor(), worker, number());
         }
@@ -238,7 +242,7 @@ private:
 
     Result<void> failed(WorkerId worker) {
         proto::Failure failure;
-        constexpr auto kinds = static_cast<unsigned>(proto::FailureKind::unsuited) + 1;
+        constexpr auto kinds = static_cast<unsigned>(proto::FailureKind::full) + 1;
         failure.kind = static_cast<proto::FailureKind>(next() % kinds);
         failure.message = "m";
         auto refs = proto::decode_refs(frame("retracted", references(worker, 1)));

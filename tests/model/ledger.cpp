@@ -245,6 +245,7 @@ void Ledger::check_cause(const Call &call, const proto::Failure &failure) {
         case Kind::lost: return c.lost > 0 || none_was_left;
         case Kind::cancelled: return c.cancelled;
         case Kind::unsuited: return !c.needs.empty();
+        case Kind::full: return c.crowded > 0 && failure.tries == core.settings.max_tries;
         case Kind::missing: return false;
         }
         return false;

@@ -52,6 +52,7 @@ struct Call {
     bool small = false;             ///< its value is known
     std::vector<std::string> reads; ///< paths of the inputs of the last run
     unsigned raised = 0, killed = 0, too_large = 0, lost = 0; ///< reports that counted
+    unsigned crowded = 0; ///< copies of its value for which a node had no room
 };
 
 std::string value_of(std::uint64_t serial);

@@ -276,6 +276,10 @@ void World::copy(WorkerId id, Worker &worker) {
     }
     say(text(id) + " cannot copy " + serial_of(call) + " from " + from);
     here.fetching.erase(data);
+    if (random_.once_in(2)) {
+        if (call) call->crowded++;
+        return on_unfetched(reactor(), id, {data.value, "no room", true});
+    }
     if (call) call->lost++;
     losing = true;
     on_unfetched(reactor(), id, {data.value, "connection refused"});

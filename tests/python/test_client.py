@@ -3,6 +3,7 @@
 
 import asyncio
 import concurrent.futures
+import errno
 import functools
 import json
 import os
@@ -552,6 +553,19 @@ def test_cancel_by_the_scheduler(start):
     fake.send({"t": "failed", "k": fake.tasks(1)[0][0], "kind": "cancelled", "message": ""})
     with pytest.raises(concurrent.futures.CancelledError):
         future.result(10)
+
+
+def test_no_room_for_an_input(start):
+    fake, client = start("hold")
+    future = client.submit(functions.inc, 1, key="job")
+    number = fake.tasks(1)[0][0]
+    why = "no room for the 100 bytes of its input inc-3: /disk has 0.5 of 64.0 MiB free"
+    about = {"k": number, "kind": "full", "message": f"inc-{number}: {why}", "tries": 3}
+    fake.send({"t": "failed", **about, "worker": "n1.0", "node": "n1"})
+    with pytest.raises(OSError) as caught:
+        future.result(10)
+    assert caught.value.errno == errno.ENOSPC
+    assert str(caught.value) == f"[Errno 28] job: {why}, worker n1.0 on node n1"
 
 
 def test_failures(start):

@@ -44,6 +44,27 @@ small_places() {
     nothing_left
 }
 
+@test "no room for a value on its reader's node: an error that names disk and node; no value is lost" {
+    small_places 16 64
+    step "${tasks[@]}" --dtask-scratch="$disk" python3 "$clients/no_room.py" 72
+    cat "$out"
+    expect_code 0
+    expect_line "$out" "^there OSError .*len-[0-9]+: no room for the 75497[0-9]+ bytes of its input make-[0-9]+: /dev/shm/\S+ has [0-9.]+ of 16.0 MiB free, $disk/\S+ has [0-9.]+ of 64.0 MiB free, worker $node\.0 on node $node\$"
+    expect_line "$out" "^free $((72 << 20))\$"
+    expect_line "$out" '^again 1$'
+    expect_line "$out" '^after 42$'
+    nothing_left
+
+    # A scratch directory that is memory as well is no second place, and the error says so.
+    mkdir -m 1777 memory
+    node_with "$node" "mount -t tmpfs -o size=16M,mode=1777 shm /dev/shm; mount -t tmpfs -o size=64M,mode=1777 more '$work/memory'"
+    step "${tasks[@]}" --dtask-scratch="$work/memory" python3 "$clients/full.py" 40
+    cat "$out"
+    expect_line "$out" "^big OSError .*: No space left on device: /dev/shm/\S+ has [0-9.]+ of 16.0 MiB free; $work/memory/\S+ has [0-9.]+ of 64.0 MiB free, and is memory, too: --dtask-scratch on a disk would be used\$"
+    expect_line "$out" '^after 42$'
+    nothing_left
+}
+
 @test "a worker that cannot start processes; a work directory that cannot be written" {
     mkdir -m 555 closed
     cd closed

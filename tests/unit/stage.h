@@ -282,8 +282,9 @@ struct Stage {
         on_fetched(reactor(), fetch.worker, fetch.data);
         check_invariants(core);
     }
-    void unfetched(const fakes::RecordingComm::Fetch &fetch) {
-        on_unfetched(reactor(), fetch.worker, {fetch.data.value, "connection refused"});
+    void unfetched(const fakes::RecordingComm::Fetch &fetch, bool full = false) {
+        on_unfetched(reactor(), fetch.worker,
+                     {fetch.data.value, full ? "/disk has no room" : "connection refused", full});
         check_invariants(core);
     }
     void send(ClientId client, const Graph &graph) {

@@ -349,6 +349,66 @@ START_TEST(test_a_transfer_that_fails) {
 }
 END_TEST
 
+// Where a node has no room for an input its source is not to blame: the task goes there.
+START_TEST(test_a_node_without_room) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto first = s.worker(1, "a");
+    s.send(client, Graph().task(1).task(2, {1}).task(3, {1}).task(4, {2, 3}, true).complete());
+    s.stored(s.next_run(), 100);
+    s.worker(1, "b");
+    s.dispatch();
+    auto here = s.comm.take_runs().at(0);
+    auto fetches = s.comm.take_fetches();
+    ck_assert_uint_eq(fetches.size(), 1);
+    s.unfetched(fetches[0], true);
+    ck_assert(s.comm.take_frees().empty());
+    s.done(here);
+    s.dispatch();
+    ck_assert(s.comm.take_fetches().empty());
+    auto there = s.one_run();
+    ck_assert(there.worker == first);
+    s.done(there);
+    s.done(s.next_run());
+    ck_assert_uint_eq(s.comm.take_results().size(), 1);
+    s.comm.take_frees();
+    over(s);
+}
+END_TEST
+
+// One that may run nowhere else fails with the reason; the value stays.
+START_TEST(test_the_only_node_has_no_room) {
+    Stage s;
+    auto client = s.client_with_function();
+    s.worker(1, "a");
+    s.send(client, Graph().task(1, {}, true).complete());
+    s.stored(s.next_run(), 100);
+    auto other = s.worker(1, "b");
+    auto graph = Graph(2).task(2, {1}, true).complete();
+    graph.message.needs.workers = {"b"};
+    s.send(client, graph);
+    for (int tries = 3; tries > 0; tries--) {
+        s.dispatch();
+        auto fetches = s.comm.take_fetches();
+        ck_assert_uint_eq(fetches.size(), 1);
+        ck_assert(fetches[0].worker == other);
+        s.unfetched(fetches[0], true);
+    }
+    auto failures = s.comm.take_failures();
+    ck_assert_uint_eq(failures.size(), 1);
+    const auto &failure = failures[0].failure;
+    ck_assert(failure.kind == FailureKind::full);
+    ck_assert_uint_eq(failure.tries, 3);
+    ck_text_eq(failure.node, "b");
+    ck_contains(failure.message, "no room for the 100 bytes of its input ");
+    ck_contains(failure.message, ": /disk has no room");
+    ck_assert(s.comm.take_frees().empty()); // the value is as good as before
+    s.send(client, Graph(3).task(3, {1}, true).complete());
+    s.done(s.next_run());
+    ck_assert_uint_eq(s.comm.take_results().size(), 1);
+}
+END_TEST
+
 START_TEST(test_an_input_that_is_missing) {
     Stage s;
     auto client = s.client_with_function();
@@ -486,7 +546,7 @@ START_TEST(test_at_random) {
             if (fetching.empty()) break;
             auto fetch = fetching.back();
             fetching.pop_back();
-            below(4) == 0 ? s.unfetched(fetch) : s.fetched(fetch);
+            below(4) == 0 ? s.unfetched(fetch, below(2) == 0) : s.fetched(fetch);
             break;
         }
         case 8:
@@ -531,8 +591,9 @@ Suite *suite() {
           test_a_client_keeps_and_releases, test_a_copy_is_lost_while_another_comes, test_lineage,
           test_a_kept_value_is_lost, test_a_client_cannot_have_it,
           test_a_stored_value_that_nobody_wants, test_a_transfer_that_fails,
-          test_an_input_that_is_missing, test_a_promised_value_that_fails,
-          test_a_promised_value_becomes_small, test_workers_are_lost_before_its_inputs_come})
+          test_a_node_without_room, test_the_only_node_has_no_room, test_an_input_that_is_missing,
+          test_a_promised_value_that_fails, test_a_promised_value_becomes_small,
+          test_workers_are_lost_before_its_inputs_come})
         tcase_add_test(t, test);
     tcase_add_loop_test(t, test_at_random, 0, 200);
     suite_add_tcase(s, t);

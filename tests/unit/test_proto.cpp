@@ -388,6 +388,8 @@ START_TEST(test_encode_as_the_fixtures) {
     check_members(encode(must(decode_fetch(fetch))), fetch, {"d", "size", "from"});
     auto unfetched = frame("unfetched");
     check_members(encode(must(decode_unfetched(unfetched))), unfetched, {"d", "message"});
+    auto full = frame("unfetched-full");
+    check_members(encode(must(decode_unfetched(full))), full, {"d", "message", "full"});
     auto fetched = frame("fetched");
     check_members(encode_datum("fetched", must(decode_datum(fetched))), fetched, {"d"});
     auto freed = frame("free");
@@ -416,6 +418,8 @@ START_TEST(test_values_that_stay) {
     ck_text_eq(fetch.from, "10.0.0.2:40000");
     ck_text_eq(must(decode_unfetched(frame("unfetched"))).message,
                "10.0.0.2:40000: it is not there");
+    ck_assert(!must(decode_unfetched(frame("unfetched"))).full);
+    ck_assert(must(decode_unfetched(frame("unfetched-full"))).full);
     ck_assert((must(decode_data(frame("free"))) == Column{10, (std::uint64_t{1} << 53) - 1}));
     auto stored = must(decode_stored(encode(Stored{7, 10, 99, "10.0.0.2:40000"})));
     ck_assert(stored.k == 7 && stored.data == 10 && stored.size == 99);

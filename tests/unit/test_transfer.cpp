@@ -53,6 +53,7 @@ struct Site {
     Store store;
     std::unique_ptr<Door> door;
     std::map<std::uint64_t, std::string> told; ///< "" where it was fetched, else why not
+    bool full = false;                         ///< the last time
     std::optional<Fetcher> fetcher;
     std::optional<Fd> read; ///< shares its offset with the file that the door reads
 
@@ -66,13 +67,15 @@ struct Site {
         };
         door = must(Door::open(loop, secret, "127.0.0.1",
                                {.describe = [] { return Register{}; }, .open_value = open}));
-        auto tell = [this](std::uint64_t data, const std::string &why) {
+        auto tell = [this](std::uint64_t data, const std::string &why, bool is_full) {
             ck_assert_msg(!told.contains(data), "told twice");
             told[data] = why;
+            full = is_full;
         };
-        fetcher.emplace(loop, secret, store,
-                        Fetcher::Callbacks{[tell](std::uint64_t data) { tell(data, ""); }, tell},
-                        patience);
+        fetcher.emplace(
+            loop, secret, store,
+            Fetcher::Callbacks{[tell](std::uint64_t data) { tell(data, "", false); }, tell},
+            patience);
     }
     std::string address() const { return join_address("127.0.0.1", door->port()); }
     void add(std::uint64_t data, const std::string &bytes) {
@@ -178,8 +181,9 @@ START_TEST(test_values_that_cannot_be_had) {
     ck_contains(to.outcome(loop, 4), "not an address");
     Store none;
     std::string why;
-    Fetcher without(loop, secret, none,
-                    {[](std::uint64_t) {}, [&](std::uint64_t, const std::string &w) { why = w; }});
+    Fetcher without(
+        loop, secret, none,
+        {[](std::uint64_t) {}, [&](std::uint64_t, const std::string &w, bool) { why = w; }});
     without.fetch({2, 12, from.address()});
     ck_text_eq(why, "this worker keeps no values");
 }
@@ -294,7 +298,7 @@ START_TEST(test_no_room_in_memory) {
     std::optional<std::string> outcome;
     Fetcher fetcher(loop, secret, store,
                     {[&](std::uint64_t) { outcome = ""; },
-                     [&](std::uint64_t, const std::string &why) { outcome = why; }});
+                     [&](std::uint64_t, const std::string &why, bool) { outcome = why; }});
     fetcher.fetch({1, bytes.size(), from.address()});
     wait_for(
         loop, "an outcome", [&] { return outcome.has_value(); }, long_ms);
@@ -326,6 +330,7 @@ START_TEST(test_no_room) {
     ::setrlimit(RLIMIT_FSIZE, &small);
     to.fetcher->fetch({1, 9 * mib, from.address()});
     ck_contains(to.outcome(loop, 1), "File too large");
+    ck_assert(!to.full); // the user's own limit, not the disk's
     ::setrlimit(RLIMIT_FSIZE, &before);
 }
 END_TEST
