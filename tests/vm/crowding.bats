@@ -11,7 +11,7 @@ setup_file() {
     setup_sandbox
 }
 
-request=(-N1 -n2 --mem-per-cpu=64 --dtask-slots=overlap)
+request=(-N1 -n2 --mem-per-cpu=80 --dtask-slots=overlap)
 holds='client [0-9.]+M, scheduler [0-9.]+M, functions [0-9.]+M\); .*--mem-per-cpu'
 
 @test "the client outgrows its task: a line, 137, nothing is left" {

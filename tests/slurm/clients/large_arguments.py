@@ -18,7 +18,10 @@ def busy(_):
 client = dtask.Client()
 client.wait_for_workers(2, timeout=100)
 try:
-    futures = [client.submit(busy, os.urandom(1 << 20)) for _ in range(int(sys.argv[1]))]
+    futures = []
+    for _ in range(int(sys.argv[1])):
+        futures.append(client.submit(busy, os.urandom(1 << 20)))
+        client.info(timeout=200)  # it has the argument, and this process no more
     for future in futures:
         future.result()
 except dtask.ClusterLost:
