@@ -16,7 +16,7 @@ namespace dtask::worker {
 namespace {
 
 constexpr double ahead_us = 1'000;    // work to give an executor ahead
-constexpr std::size_t most_ahead = 3; // calls; what is given ahead cannot be given back
+constexpr std::size_t most_ahead = 16; // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
 
 // The scheduler and the executors are told where it is. Without one the worker
@@ -211,7 +211,8 @@ void Worker::drop_call(std::uint64_t task, std::uint64_t instance) {
 
 // How many calls an executor may hold. Only calls of microseconds are given
 // ahead: they would wait for us longer than they run. Others stay in the
-// queue, from where they can be given back.
+// queue, from where they can be given back. An executor gets its next ones when
+// half of them are done, so that several travel at once.
 std::size_t Worker::depth(const Function &function) const {
     if (function.mean_us < 0) return 1;
     return std::clamp<std::size_t>(
@@ -225,22 +226,26 @@ void Worker::feed() {
             queue_.pop_front();
             continue;
         }
-        Executor *idle = nullptr, *least = nullptr;
+        Slot *idle = nullptr, *least = nullptr;
         std::size_t busy = 0;
         for (auto &slot : slots_) {
             auto *e = slot.executor.get();
             if (!e || !e->takes_calls()) continue;
             if (e->in_flight().empty()) {
-                idle = e;
+                idle = &slot;
                 continue;
             }
             busy++;
-            if (!least || e->in_flight().size() < least->in_flight().size()) least = e;
+            if (!least || e->in_flight().size() < least->executor->in_flight().size())
+                least = &slot;
         }
         auto *next = idle && busy < settings_.about.concurrency ? idle : least;
-        if (!next || next->in_flight().size() >= depth(function->second)) return staff();
-        next->introduce(dialer_->address());
-        next->call(std::move(queue_.front()), function->second.pickled);
+        if (!next) return staff();
+        auto held = next->executor->in_flight().size(), most = depth(function->second);
+        next->filling = held <= most / 2 || (next->filling && held < most);
+        if (!next->filling) return staff();
+        next->executor->introduce(dialer_->address());
+        next->executor->call(std::move(queue_.front()), function->second.pickled);
         queue_.pop_front();
     }
 }

@@ -71,6 +71,7 @@ private:
     struct Slot {
         std::unique_ptr<Executor> executor;
         bool for_memory = false; ///< it was killed since others could not start beside it
+        bool filling = false;    ///< it gets calls until it holds as many as it may
     };
 
     void dial(std::vector<std::string> candidates);
