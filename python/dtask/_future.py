@@ -11,6 +11,7 @@ import pickle
 import threading
 from concurrent.futures import CancelledError, Future as _Base
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from threading import get_ident
 from time import monotonic
 
 from . import _inputs, _nesting
@@ -46,6 +47,22 @@ class _Waiters(list):
         super().append(waiter)
 
 
+class _Lazy:
+    """An attribute of a future that is made when it is first asked for: once, even by two threads."""
+
+    def __init__(self, make):
+        self._make = make
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, future, owner=None):
+        if future is None:
+            return self
+        future._watched = True  # before anybody can wait
+        return future.__dict__.setdefault(self._name, self._make(future))
+
+
 class Future(_Base):
     """The result of one task.
 
@@ -55,21 +72,30 @@ class Future(_Base):
     It may be an argument of other tasks. It cannot leave this process otherwise.
     """
 
+    # One of 100,000 has to be cheap. What most of them share is the class's; what the base class
+    # makes for each of them, the condition and two lists, is made when it is first asked for. The
+    # conditions of a session's futures have one lock, so that none can miss that it has ended.
+    _condition = _Lazy(lambda future: threading.Condition(future._session.settling))
+    _waiters = _Lazy(lambda _: _Waiters() if _nesting.level() else [])
+    _done_callbacks = _Lazy(lambda _: [])
+    _watched = False  # whether somebody has asked for one of these
+
+    _state = PENDING
+    _result = _exception = None
+    _number = None  # the scheduler's, once it is sent
+    _raw = None  # the pickled result, until it is asked for
+    _raw_error = None  # the pickled error, until it is asked for
+    _opener = None  # the thread that unpickles it
+    _remote = None  # where the result is, if it stays on a worker
+    _away = False  # whether the result has yet to come from there
+    _failed = False
+    _progress = None  # the bar that counts this task
+
     def __init__(self, session, name, key=None):
-        super().__init__()
-        if _nesting.level():
-            self._waiters = _Waiters()
         self._session = session
         self._name = name
         self._serial = next(session.serials)
-        self._number = None  # the scheduler's, once it is sent
         self._key = key
-        self._raw = None  # the pickled result, until it is asked for
-        self._raw_error = None  # the pickled error, until it is asked for
-        self._remote = None  # where the result is, if it stays on a worker
-        self._away = False  # whether the result has yet to come from there
-        self._failed = False
-        self._progress = None  # the bar that counts this task
 
     @property
     def key(self):
@@ -105,15 +131,18 @@ class Future(_Base):
 
     def _finish(self, raw, remote=None):
         """Settle with a pickled result, or with a Remote."""
-        with self._condition:
-            if self._state != PENDING:
+        with self._session.settling:
+            if self._state is not PENDING:
                 return
             if self._progress is not None:
                 self._progress.ended(False)
             self._raw = raw
-            self._remote = remote
-            self._away = remote is not None
+            if remote is not None:
+                self._remote = remote
+                self._away = True
             self._state = FINISHED
+            if not self._watched:
+                return
             for waiter in self._waiters:
                 waiter.add_result(self)
             self._condition.notify_all()
@@ -134,7 +163,7 @@ class Future(_Base):
         A result that has yet to come from its worker can be lost still.
         """
         with self._condition:
-            if self._state != PENDING:
+            if self._state is not PENDING:
                 if self._away:
                     self._away = False
                     self._exception, self._raw_error, self._failed = exception, raw, True
@@ -155,7 +184,7 @@ class Future(_Base):
     def _cancel(self):
         """Settle as cancelled. False where it was settled already."""
         with self._condition:
-            if self._state != PENDING:
+            if self._state is not PENDING:
                 return False
             if self._progress is not None:
                 self._progress.ended(True)
@@ -168,9 +197,9 @@ class Future(_Base):
 
     def _pickled(self):
         """The pickled result of a future that finished without an error."""
-        with self._condition:
-            if self._raw is not None:
-                return self._raw
+        raw = self._raw
+        if raw is not None:
+            return raw
         if self._away:
             self.result()
         from ._pickling import dump
@@ -183,6 +212,14 @@ class Future(_Base):
         return self._exception
 
     # What users call.
+
+    def done(self):
+        """Whether it has ended, in whatever way."""
+        return self._state in (FINISHED, CANCELLED_AND_NOTIFIED)
+
+    def cancelled(self):
+        """Whether it was cancelled."""
+        return self._state == CANCELLED_AND_NOTIFIED
 
     def cancel(self):
         """Cancel the task, even if it runs. False where it has ended already."""
@@ -227,37 +264,55 @@ class Future(_Base):
         end = None if timeout is None else monotonic() + timeout
         if self._state == PENDING:
             self._session.check(self.key)
-        with self._condition:
-            if self._state == PENDING:
-                _nesting.wait(self._condition.wait, timeout)
-            if self._state == CANCELLED_AND_NOTIFIED:
-                raise CancelledError()
-            if self._state != FINISHED:
-                raise TimeoutError(f"{self.key} has not ended within {timeout} s")
-            self._unpickle()
+            with self._condition:
+                if self._state is PENDING:
+                    _nesting.wait(self._condition.wait, timeout)
+        if self._state == CANCELLED_AND_NOTIFIED:
+            raise CancelledError()
+        if self._state != FINISHED:
+            raise TimeoutError(f"{self.key} has not ended within {timeout} s")
+        self._unpickle()
         if self._away and fetch:
             if self._session.forked:
                 self._session.check(self.key)
             from ._remote import bring
 
             bring(self, timeout, end)
-            with self._condition:
-                self._unpickle()  # it was lost instead, as its task failed
+            self._unpickle()  # it was lost instead, as its task failed
 
     def _unpickle(self):
-        if self._raw is not None:
-            try:
-                self._result = pickle.loads(self._raw)
-            except Exception as error:
-                self._exception = PickleError(
-                    f"the result of {self.key} cannot be unpickled: {error!r}", task=self.key
-                )
-                self._exception.__cause__ = error
-                self._failed = True
-            self._raw = None
-        elif self._raw_error is not None:
-            self._exception = _unpickle_error(self._raw_error, self.key)
-            self._raw_error = None
+        """Unpickle what came, in one thread; without the lock, for it may take long, and run code
+        that waits for others."""
+        lock, me = self._session.settling, get_ident()
+        with lock:
+            while self._opener not in (None, me):
+                self._condition.wait()
+            raw, raw_error = self._raw, self._raw_error
+            if raw is None and raw_error is None:
+                return
+            self._opener = me
+        value = error = None
+        opened = False
+        try:
+            if raw is not None:
+                value = pickle.loads(raw)
+            else:
+                error = _unpickle_error(raw_error, self.key)
+            opened = True
+        except Exception as cause:
+            error = PickleError(
+                f"the result of {self.key} cannot be unpickled: {cause!r}", task=self.key
+            )
+            error.__cause__, opened = cause, True
+        finally:
+            with lock:
+                if opened:  # or a KeyboardInterrupt came
+                    self._result, self._raw, self._raw_error = value, None, None
+                if error is not None:
+                    self._exception, self._failed = error, True
+                self._opener = None
+                if self._watched:
+                    self._condition.notify_all()
 
 
 def _unpickle_error(raw, key):

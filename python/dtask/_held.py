@@ -68,8 +68,9 @@ class Held:
                     future._cancel()
                     return
                 if one._failed:
-                    with one._condition:
-                        future._fail(one._exception, one._raw_error)
+                    with one._session.settling:
+                        exception, raw = one._exception, one._raw_error
+                    future._fail(exception, raw)
                     return
             away, places = {}, []
             for one in inputs:

@@ -135,7 +135,9 @@ def bring_all(futures):
     mine = []
     try:
         for future in futures:
-            with future._condition:
+            if not future._away:
+                continue
+            with future._session.settling:
                 remote = future._remote
                 if future._away and remote.place is not None and not remote.busy:
                     remote.busy = True

@@ -33,6 +33,7 @@ class Session:
 
     workers, expected  workers that are connected, and that the step should have
     count              condition under which these change
+    settling           the lock of the futures' states
     lost               why the session has ended, or None
     outbox             sends tasks
     remotes, fetcher   values that stay on workers: where they are, and how they come
@@ -44,6 +45,7 @@ class Session:
         self.count = threading.Condition()
         self.workers = self.expected = 0
         self.welcome = None
+        self.settling = threading.RLock()  # under which futures change their state
         self.serials = itertools.count(1)  # of futures, for their keys
         self.progress = Progress()
         self._pending = {}  # number -> Future that the scheduler knows
@@ -238,9 +240,18 @@ def _close_all():
         session.close()
 
 
+def _renew(session):
+    """A thread that is not here may have held the lock."""
+    try:
+        session.settling._at_fork_reinit()
+    except AttributeError:  # before Python 3.9
+        session.settling = threading.RLock()
+
+
 def _after_fork():
     for session in list(_sessions):
         session.forked = True
+        _renew(session)
         session.connection.abandon()
 
 

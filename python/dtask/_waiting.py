@@ -46,7 +46,7 @@ class Latch:
         self._open = threading.Event()
         self._left = 1
         for future in futures:
-            with future._condition:
+            with future._session.settling:
                 if future._state in _ENDED:
                     if first or (first_failure and _failed(future)):
                         self._open.set()
@@ -76,8 +76,8 @@ class Latch:
             return _nesting.wait(self._open.wait, timeout)
         finally:
             for future in self._futures:
-                if self in future._waiters:
-                    with future._condition:
+                if future._watched and self in future._waiters:
+                    with future._session.settling:
                         if self in future._waiters:
                             future._waiters.remove(self)
 
@@ -147,7 +147,7 @@ class as_completed:
                 if future in self._waiting:
                     continue
                 self._waiting.add(future)
-            with future._condition:
+            with future._session.settling:
                 if future._state not in _ENDED:
                     future._waiters.append(self)
                     continue
@@ -179,7 +179,7 @@ class as_completed:
             waiting, self._waiting = self._waiting, set()
             self._ready.clear()
         for future in waiting:
-            with future._condition:
+            with future._session.settling:
                 if self in future._waiters:
                     future._waiters.remove(self)
 

@@ -695,3 +695,52 @@ def test_a_slow_reader_makes_senders_wait(start):
     data = os.urandom(3 << 20)
     futures = client.map(functions.echo, range(20), [data] * 20)
     assert [args[0] for args, _ in client.gather(futures)] == list(range(20))
+
+
+class Opens:
+    """A value whose unpickling runs `opening`."""
+
+    opening = None
+
+    def __reduce__(self):
+        return Opens._open, ()
+
+    @staticmethod
+    def _open():
+        return Opens.opening()
+
+
+def make_opens():
+    return Opens()
+
+
+def test_a_value_that_waits_while_it_is_unpickled(client):
+    """It holds up no other thread, and is unpickled once."""
+    value, other = client.submit(make_opens), client.submit(functions.inc, 1)
+    started, opened = threading.Event(), []
+
+    def opening():
+        opened.append(started.set())
+        thread = threading.Thread(target=lambda: opened.append(other.result(10)))
+        thread.start()
+        thread.join(10)
+        return object()
+
+    Opens.opening = staticmethod(opening)
+    values = []
+    second = threading.Thread(target=lambda: started.wait(10) and values.append(value.result(10)))
+    second.start()
+    values.append(value.result(10))
+    second.join(10)
+    assert opened == [None, 2]
+    assert len(values) == 2 and values[0] is values[1]
+
+
+def test_what_nobody_waits_for_is_light(client):
+    """A future has nothing of its own but what is its own."""
+    future = client.submit(functions.inc, 1)
+    assert future.result(10) == 2
+    again = client.submit(functions.inc, 1)
+    assert client.submit(functions.inc, 2).result(10) == 3
+    assert again.done()
+    assert not again._watched and not set(vars(again)) & {"_condition", "_waiters"}
