@@ -20,13 +20,16 @@
 using namespace dtask;
 using dtask::test::must;
 using dtask::test::settle;
-using dtask::test::wait_for;
 using dtask::worker::Executor;
 using dtask::worker::Nursery;
 
 namespace {
 
-constexpr std::int64_t long_ms = 20'000; // for a Python that loads
+// For a Python that loads, on a machine that does much else.
+void wait_for(ev::Loop &loop, const char *what, const std::function<bool()> &come) {
+    constexpr std::int64_t long_ms = 30'000;
+    dtask::test::wait_for(loop, what, come, long_ms);
+}
 
 SpawnSpec python(std::vector<std::string> arguments) {
     SpawnSpec spec;
@@ -85,8 +88,7 @@ START_TEST(test_forks_executors) {
     Played p(python({"-m", "dtask._nursery"}));
     auto &first = p.start(1), &second = p.start(2);
     ck_assert_int_eq(first.executor->pid(), 0);
-    wait_for(
-        p.loop, "two executors", [&] { return first.ready && second.ready; }, long_ms);
+    wait_for(p.loop, "two executors", [&] { return first.ready && second.ready; });
     pid_t pid = first.executor->pid();
     ck_assert_int_ne(pid, second.executor->pid());
     ck_assert_int_gt(p.nursery->pid(), 0);
@@ -111,8 +113,7 @@ START_TEST(test_forks_executors) {
     settle(p.loop);
     ck_assert(!second.status && !third.status);
     auto &fourth = p.start(4);
-    wait_for(
-        p.loop, "one of another nursery", [&] { return fourth.ready; }, long_ms);
+    wait_for(p.loop, "one of another nursery", [&] { return fourth.ready; });
     ck_assert_int_ne(p.nursery->pid(), nursery);
 }
 END_TEST
@@ -120,8 +121,7 @@ END_TEST
 START_TEST(test_ends_before_they_are_born) {
     Played p(python({"-S", "-c", "import sys; sys.exit(3)"}));
     auto &one = p.start(1), &other = p.start(2);
-    wait_for(
-        p.loop, "both ends", [&] { return one.status && other.status; }, long_ms);
+    wait_for(p.loop, "both ends", [&] { return one.status && other.status; });
     ck_text_eq(describe_status(*one.status), "exit code 3");
     ck_assert(!one.ready && one.executor->dead());
     ck_assert_int_eq(p.nursery->pid(), 0);
@@ -131,13 +131,11 @@ END_TEST
 START_TEST(test_unfit) {
     Played p(python({"-S", "-c", "import sys; sys.exit(79)"}));
     auto &one = p.start(1);
-    wait_for(
-        p.loop, "an executor that was spawned", [&] { return one.ready; }, long_ms);
+    wait_for(p.loop, "an executor that was spawned", [&] { return one.ready; });
     ck_assert_int_gt(one.executor->pid(), 0);
     auto &other = p.start(2);
     ck_assert_int_gt(other.executor->pid(), 0); // at once: no other nursery is tried
-    wait_for(
-        p.loop, "another", [&] { return other.ready; }, long_ms);
+    wait_for(p.loop, "another", [&] { return other.ready; });
     ck_assert_int_eq(p.nursery->pid(), 0);
     ck_assert_int_eq(::kill(one.executor->pid(), SIGKILL), 0);
     wait_for(p.loop, "its end", [&] { return one.status.has_value(); });
@@ -151,8 +149,7 @@ START_TEST(test_threads_are_unfit) {
     of.env.set("DTASK_PRELOAD", "threads_at_import");
     Played p(of);
     auto &one = p.start(1);
-    wait_for(
-        p.loop, "an executor that was spawned", [&] { return one.ready; }, long_ms);
+    wait_for(p.loop, "an executor that was spawned", [&] { return one.ready; });
     ck_assert_int_eq(p.nursery->pid(), 0);
     ck_contains(file_of(one.executor->pid(), "cmdline"), "functions[function]");
 }
@@ -163,21 +160,16 @@ START_TEST(test_not_wanted_before_it_is_born) {
     p.start(1);
     p.start(2).executor->kill();
     p.all[1].executor.reset();
-    wait_for(
-        p.loop, "the end of the other", [&] { return p.all[2].status.has_value(); }, long_ms);
+    wait_for(p.loop, "the end of the other", [&] { return p.all[2].status.has_value(); });
     ck_text_eq(describe_status(*p.all[2].status), "signal 9 (Killed)");
     auto &third = p.start(3);
-    wait_for(
-        p.loop, "a third", [&] { return third.ready; }, long_ms);
+    wait_for(p.loop, "a third", [&] { return third.ready; });
     // Of the first nothing is left: all our children are the nursery and the third.
-    wait_for(
-        p.loop, "the first to be gone",
-        [&] {
-            auto self = std::to_string(::getpid());
-            auto text = must(read_file("/proc/self/task/" + self + "/children"));
-            return split(trim(text), ' ').size() == 2;
-        },
-        long_ms);
+    wait_for(p.loop, "the first to be gone", [&] {
+        auto self = std::to_string(::getpid());
+        auto text = must(read_file("/proc/self/task/" + self + "/children"));
+        return split(trim(text), ' ').size() == 2;
+    });
 }
 END_TEST
 
