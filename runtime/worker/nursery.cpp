@@ -35,8 +35,11 @@ Result<Pair> socket_pair() {
 
 } // namespace
 
-Nursery::Nursery(ev::Loop &loop, SpawnSpec executor, SpawnSpec nursery)
-    : loop_(loop), executor_(std::move(executor)), nursery_(std::move(nursery)) {
+Nursery::Nursery(ev::Loop &loop, SpawnSpec executor, SpawnSpec nursery, std::int64_t patience_ms)
+    : loop_(loop), executor_(std::move(executor)), nursery_(std::move(nursery)),
+      patience_ms_(patience_ms), late_(loop, [this] {
+          if (pid_ > 0) ::kill(pid_, SIGKILL); // it will be reaped
+      }) {
     if (nursery_.program.empty()) return;
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     nursery_.new_group = true;
@@ -76,6 +79,7 @@ Result<std::unique_ptr<Executor>> Nursery::executor(Executor::Callbacks callback
     auto executor = Executor::expect(loop_, std::move(pair->ours), std::move(callbacks),
                                      [this, number] { unborn_.erase(number); });
     unborn_.emplace(number, Unborn{executor.get(), std::move(pair->theirs)});
+    if (loaded_) late_.set(patience_ms_);
     return executor;
 }
 
@@ -100,6 +104,7 @@ void Nursery::on_data() {
         Reply reply{};
         auto bytes = stream_->take(sizeof reply);
         std::memcpy(&reply, bytes.data(), sizeof reply);
+        loaded_ = true;
         auto found = unborn_.find(reply.number);
         if (found == unborn_.end()) { // its executor was not wanted any more
             if (reply.pid > 0) ::kill(reply.pid, SIGKILL);
@@ -115,7 +120,9 @@ void Nursery::on_data() {
         executor->born(reply.pid);
         if (auto ended = ended_.extract(reply.pid)) executor->on_reaped(ended.mapped());
     }
-    if (unborn_.empty()) ended_.clear();
+    if (!unborn_.empty()) return late_.set(patience_ms_);
+    late_.cancel();
+    ended_.clear();
 }
 
 bool Nursery::on_reaped(pid_t pid, int status) {
@@ -128,6 +135,8 @@ bool Nursery::on_reaped(pid_t pid, int status) {
     ::kill(-pid_, SIGKILL);
     pid_ = 0;
     control_ = -1;
+    loaded_ = false;
+    late_.cancel();
     former_ = std::move(stream_);
     on_over(status);
     return true;

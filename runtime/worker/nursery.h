@@ -12,7 +12,9 @@
 // All that any process of a function leaves behind becomes its child, too.
 //
 // An executor's pid is 0 until it is born. One whose nursery ends before is dead
-// with the nursery's status; the next executor() starts another nursery.
+// with the nursery's status; the next executor() starts another nursery. Once it
+// has forked one, a nursery that takes too long for another is killed: something
+// has stopped it.
 //
 // Ownership: it kills its process; executors that it has made may not outlive it
 // while they are not born.
@@ -37,7 +39,8 @@ class Nursery {
 public:
     /// `executor`: how to spawn one. `nursery`: how to start the process that forks
     /// them; without a program each executor is spawned.
-    Nursery(ev::Loop &loop, SpawnSpec executor, SpawnSpec nursery);
+    Nursery(ev::Loop &loop, SpawnSpec executor, SpawnSpec nursery,
+            std::int64_t patience_ms = 30'000);
     ~Nursery();
 
     Result<std::unique_ptr<Executor>> executor(Executor::Callbacks callbacks);
@@ -62,10 +65,12 @@ private:
 
     ev::Loop &loop_;
     SpawnSpec executor_, nursery_;
-    bool unfit_ = false;
+    std::int64_t patience_ms_;
+    bool unfit_ = false, loaded_ = false;
     pid_t pid_ = 0;
     int control_ = -1; ///< the stream's descriptor
     std::unique_ptr<ev::Stream> stream_, former_;
+    ev::Timer late_; ///< while a loaded one is to fork
     std::uint32_t last_ = 0;
     std::map<std::uint32_t, Unborn> unborn_;
     std::map<pid_t, int> ended_; ///< children that nobody knows, while some are not born

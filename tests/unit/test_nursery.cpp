@@ -53,7 +53,9 @@ struct Played {
     std::map<int, One> all;
     ev::Signal child{loop, SIGCHLD, [this] { reap(); }};
 
-    explicit Played(SpawnSpec of) { nursery.emplace(loop, fakes::good_executor(), std::move(of)); }
+    explicit Played(SpawnSpec of, std::int64_t patience_ms = 60'000) {
+        nursery.emplace(loop, fakes::good_executor(), std::move(of), patience_ms);
+    }
     ~Played() { all.clear(); }
 
     One &start(int n) {
@@ -173,12 +175,27 @@ START_TEST(test_not_wanted_before_it_is_born) {
 }
 END_TEST
 
+START_TEST(test_one_that_is_stopped_is_killed) {
+    Played p(python({"-m", "dtask._nursery"}), 100);
+    auto &first = p.start(1);
+    wait_for(p.loop, "an executor, however long the first takes", [&] { return first.ready; });
+    ck_assert_int_eq(::kill(p.nursery->pid(), SIGSTOP), 0);
+    auto &second = p.start(2);
+    wait_for(p.loop, "its end", [&] { return second.status.has_value(); });
+    ck_text_eq(describe_status(*second.status), "signal 9 (Killed)");
+    ck_assert(!first.status);
+    auto &third = p.start(3);
+    wait_for(p.loop, "one of another nursery", [&] { return third.ready; });
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("nursery");
     auto c = tcase_create("nursery");
     tcase_set_timeout(c, 120);
-    for (auto test : {test_forks_executors, test_ends_before_they_are_born, test_unfit,
-                      test_threads_are_unfit, test_not_wanted_before_it_is_born})
+    for (auto test :
+         {test_forks_executors, test_ends_before_they_are_born, test_unfit, test_threads_are_unfit,
+          test_not_wanted_before_it_is_born, test_one_that_is_stopped_is_killed})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
