@@ -15,9 +15,9 @@
 namespace dtask::scheduler {
 
 /// An input of a task: its pickled value or, where it is held in a store on the
-/// worker's node, the path of that.
+/// worker's node, the path of that. Valid for the call.
 struct Input {
-    std::string bytes;
+    std::string_view bytes;
     bool held = false;
 };
 

@@ -37,7 +37,8 @@
 //   assigned one stands once
 //     in its worker's `assigned`, and its `instance` is that of the dispatch.
 //   - What a worker `holds` are the tasks that have a copy of their value there.
-//   - `idle_order` holds every worker that may take more, once, keyed by load.
+//   - `idle_order` holds every worker that may take more, once, keyed by load, and `over` counts
+//     those with a load above their concurrency.
 //   - A function lives while its client is connected or a task needs it.
 #pragma once
 
@@ -53,8 +54,11 @@
 #include <vector>
 
 #include "lib/base/clock.h"
+#include "lib/base/few.h"
 #include "lib/base/ids.h"
+#include "lib/base/paged.h"
 #include "lib/proto/message.h"
+#include "runtime/scheduler/queue.h"
 
 namespace dtask::scheduler {
 
@@ -68,10 +72,6 @@ struct Settings {
     std::int64_t lonely_us = 120'000'000; ///< without a worker, after which none is waited for
 };
 
-/// Ready tasks: highest priority first, then in the order of submission, which a
-/// client makes depth first for a graph. No set in it is empty.
-using Queue = std::map<std::int64_t, std::set<TaskId>, std::greater<>>;
-
 /// Tasks that not every worker may run, alike in what they need.
 struct Restricted {
     const proto::Needs *needs = nullptr; ///< its key in Core::restricted
@@ -80,6 +80,7 @@ struct Restricted {
 };
 
 struct Function {
+    FunctionId id;
     ClientId client;
     std::string name;
     std::string pickled;
@@ -103,18 +104,50 @@ struct Copy {
     std::vector<Dispatch> users; ///< for these
 };
 
+/// The copies of a value. Few tasks have any, so there is a list for these only.
+class Copies {
+public:
+    bool empty() const { return !list_ || list_->empty(); }
+    std::size_t size() const { return list_ ? list_->size() : 0; }
+    Copy *begin() const { return list_ ? list_->data() : nullptr; }
+    Copy *end() const { return begin() + size(); }
+    void push_back(Copy copy) {
+        if (!list_) list_ = std::make_unique<std::vector<Copy>>();
+        list_->push_back(std::move(copy));
+    }
+    void erase(Copy *copy) {
+        list_->erase(list_->begin() + (copy - begin()));
+        if (list_->empty()) list_.reset();
+    }
+
+private:
+    std::unique_ptr<std::vector<Copy>> list_;
+};
+
+/// A million of them wait at a time: what all have stands in place, in the order
+/// in which it packs, and what few have elsewhere.
 struct Task {
     enum class State : std::uint8_t { waiting, ready, gathering, assigned, ended };
 
     ClientId client;
     std::uint64_t key = 0; ///< the client's own number
-    FunctionId function;
-    std::string args;
+    Function *function = nullptr;
     std::int64_t priority = 0;
-    std::uint32_t retries = 0;        ///< left, for raised exceptions
-    std::uint32_t tries = 0;          ///< executions begun that were lost
-    std::uint32_t timeout_ms = 0;     ///< of one execution; 0: none
     Restricted *restricted = nullptr; ///< null: any worker will do
+    InstanceId instance;              ///< of the last dispatch
+    WorkerId worker;                  ///< where assigned
+
+    Few<TaskId> inputs; ///< in the order in which the arguments name them
+    Few<TaskId> heirs;  ///< tasks that have it as an input, each once; any may have ended
+    /// Its arguments, as long as it may run; of one that ended well and whose value is
+    /// here, that, while it has users.
+    Bytes body;
+    std::uint32_t missing = 0;
+    std::uint32_t users = 0;
+    std::uint32_t records = 0;    ///< of ended tasks that would need it to be computed anew
+    std::uint32_t timeout_ms = 0; ///< of one execution; 0: none
+    std::uint32_t tries = 0;      ///< executions begun that were lost
+    std::uint16_t retries = 0;    ///< left, for raised exceptions
     State state = State::waiting;
     bool wanted = true; ///< its client is to be told the outcome, and has not been
     /// Its client was told where the value is, and has not released it: it may name it.
@@ -125,17 +158,8 @@ struct Task {
     /// There was no room for an input where it was to run: better where they all are.
     bool crowded_out = false;
     bool failed = false;
-    InstanceId instance; ///< of the last dispatch
-    WorkerId worker;     ///< where assigned
-
-    std::vector<TaskId> inputs; ///< in the order in which the arguments name them
-    std::vector<TaskId> heirs;  ///< tasks that have it as an input, each once; any may have ended
-    std::uint32_t missing = 0;
-    std::uint32_t users = 0;
-    std::uint32_t records = 0; ///< of ended tasks that would need it to be computed anew
-    std::uint64_t size = 0;    ///< bytes of a value that is with workers; 0: it is here
-    std::string value;         ///< of one that ended well and is here, while it has users
-    std::vector<Copy> copies;
+    std::uint64_t size = 0; ///< bytes of a value that is with workers; 0: it is here
+    Copies copies;          ///< of that value
 };
 
 struct Worker {
@@ -148,7 +172,9 @@ struct Worker {
     std::uint64_t done = 0;
     std::int64_t heard_us = 0;
     bool in_idle_order = false;
-    proto::Resources used;            ///< by those of `assigned` that need some
+    bool over = false;     ///< it is counted in Core::over
+    bool changing = false; ///< its load is (life.h, LoadChange): it is in no order meanwhile
+    proto::Resources used; ///< by those of `assigned` that need some
     std::unordered_set<TaskId> holds; ///< whose values, there or on their way
 
     /// Tasks that run there or are queued.
@@ -157,7 +183,7 @@ struct Worker {
 
 struct Client {
     std::unordered_map<std::uint64_t, FunctionId> functions; ///< by the client's number
-    std::unordered_map<std::uint64_t, TaskId> tasks;         ///< by the client's number
+    Paged<std::uint64_t, TaskId> tasks;                      ///< by the client's number
     /// Graphs that are not complete, by the client's number: their tasks are
     /// kept, for what is still to come may name them.
     std::unordered_map<std::uint64_t, std::vector<TaskId>> graphs;
@@ -173,7 +199,7 @@ struct Core {
     std::optional<std::int64_t>
         alone_us; ///< since when the last worker is gone; none went: nothing
 
-    std::unordered_map<TaskId, Task> tasks;
+    Paged<TaskId, Task, 32> tasks;
     std::unordered_map<FunctionId, Function> functions;
     std::unordered_map<WorkerId, Worker> workers;
     std::unordered_map<ClientId, Client> clients;
@@ -186,7 +212,8 @@ struct Core {
     /// Why tasks failed that stay for their graph's sake.
     std::unordered_map<TaskId, proto::Failure> failures;
     std::set<std::pair<std::uint64_t, WorkerId>> idle_order; ///< (load, worker)
-    std::map<std::uint64_t, proto::Unfit> unfit;             ///< by Slurm task id
+    std::uint64_t over = 0; ///< workers that have more tasks than they run at a time
+    std::map<std::uint64_t, proto::Unfit> unfit; ///< by Slurm task id
     std::set<std::uint64_t> seen; ///< Slurm tasks whose worker has come, or told that it will not
 
     std::uint64_t answering = 0; ///< workers that were asked and have not answered yet

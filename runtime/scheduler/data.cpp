@@ -22,15 +22,15 @@ void forget_copy(Core &core, TaskId id, WorkerId worker) {
 // A copy is lost, and others are left: who had counted on it, on that node, and
 // waits for another input only.
 void give_back_heirs(Reactor r, TaskId id) {
-    for (auto heir : std::vector(r.core.tasks.at(id).heirs)) {
-        auto found = r.core.tasks.find(heir);
-        auto source = r.core.tasks.find(id); // may go with the last one that needs it
-        if (source == r.core.tasks.end()) return;
-        if (found == r.core.tasks.end() || found->second.state != State::gathering) continue;
-        auto worker = r.core.workers.find(found->second.worker);
+    const auto &heirs = r.core.tasks.at(id).heirs;
+    for (auto heir : std::vector<TaskId>(heirs.begin(), heirs.end())) {
+        Task *task = r.core.tasks.find(heir);
+        Task *source = r.core.tasks.find(id); // may go with the last one that needs it
+        if (!source) return;
+        if (!task || task->state != State::gathering) continue;
+        auto worker = r.core.workers.find(task->worker);
         if (worker == r.core.workers.end()) continue; // it is lost, and gives back what it has
-        if (!copy_on(r.core, source->second, worker->second.about.node))
-            life::give_back(r, heir, found->second);
+        if (!copy_on(r.core, *source, worker->second.about.node)) life::give_back(r, heir, *task);
     }
 }
 
@@ -88,9 +88,9 @@ void drop(Reactor r, TaskId id, Task &task) {
 }
 
 void lose(Reactor r, TaskId id, WorkerId worker) {
-    auto found = r.core.tasks.find(id);
-    if (found == r.core.tasks.end()) return;
-    Task &task = found->second;
+    Task *found = r.core.tasks.find(id);
+    if (!found) return;
+    Task &task = *found;
     auto copy = std::ranges::find(task.copies, worker, &Copy::worker);
     if (copy == task.copies.end()) return;
     auto users = std::move(copy->users);

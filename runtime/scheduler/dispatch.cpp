@@ -3,6 +3,7 @@
 #include "runtime/scheduler/reactor.h"
 
 #include <algorithm>
+#include <list>
 #include <set>
 #include <utility>
 #include <vector>
@@ -17,9 +18,9 @@ namespace {
 
 using State = Task::State;
 
-void send_function(Reactor r, WorkerId worker, FunctionId id, Function &function) {
+void send_function(Reactor r, WorkerId worker, Function &function) {
     if (function.holders.insert(worker).second)
-        r.comm.function(worker, id, function.name, function.pickled);
+        r.comm.function(worker, function.id, function.name, function.pickled);
 }
 
 // To a worker with room, whose place in `idle_order` is the caller's to change.
@@ -49,7 +50,7 @@ bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
     TaskId id;
     for (Task *task; (task = life::next_ready(r.core, id)) != nullptr; left--) {
         if (fed && placement::has_stored_inputs(r.core, *task)) return true;
-        Function &function = r.core.functions.at(task->function);
+        const Function &function = *task->function;
         auto depth = placement::depth(worker, function);
         if (worker.load() >= depth) return fed;
         if (!fed)
@@ -67,6 +68,7 @@ bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
 // itself.
 void rebalance(Reactor r) {
     if (r.core.idle_order.empty() || r.core.ready_count > 0 || r.core.answering > 0) return;
+    if (r.core.over == 0) return;
     const auto &[load, idle] = *r.core.idle_order.begin();
     if (load >= r.core.workers.at(idle).about.concurrency) return;
     auto donor = placement::donor(r.core);
@@ -99,15 +101,15 @@ void give_up_if_none_is_left(Reactor r) {
     else
         return;
     std::vector<TaskId> all;
-    for (const auto &[id, task] : r.core.tasks) all.push_back(id);
+    r.core.tasks.each([&](TaskId id, const Task &) { all.push_back(id); });
     std::ranges::sort(all); // what others wait for fails first, and they with it
     for (auto id : all) {
-        auto found = r.core.tasks.find(id);
-        if (found == r.core.tasks.end() || found->second.state == State::ended) continue;
+        Task *found = r.core.tasks.find(id);
+        if (!found || found->state == State::ended) continue;
         proto::Failure failure;
         failure.kind = proto::FailureKind::lost;
         failure.message = "no worker is left" + why;
-        life::fail(r, id, found->second, std::move(failure));
+        life::fail(r, id, *found, std::move(failure));
     }
 }
 
@@ -131,14 +133,14 @@ void refuse_if_none_suits(Reactor r, const Restricted &restricted) {
     auto needs = *restricted.needs;
     std::vector<TaskId> refused;
     for (const auto &[priority, queue] : restricted.ready)
-        refused.insert(refused.end(), queue.begin(), queue.end());
+        queue.each([&](TaskId id) { refused.push_back(id); });
     for (auto id : refused) {
-        auto found = r.core.tasks.find(id);
-        if (found == r.core.tasks.end() || found->second.state != State::ready) continue;
+        Task *found = r.core.tasks.find(id);
+        if (!found || found->state != State::ready) continue;
         proto::Failure failure;
         failure.kind = proto::FailureKind::unsuited;
-        failure.message = life::name_of(r.core, found->second) + ": no worker is " + text_of(needs);
-        life::fail(r, id, found->second, std::move(failure));
+        failure.message = life::name_of(*found) + ": no worker is " + text_of(needs);
+        life::fail(r, id, *found, std::move(failure));
     }
 }
 
@@ -153,7 +155,7 @@ void dispatch_restricted(Reactor r) {
         if (found == r.core.restricted.end()) continue; // failed with another kind
         auto &queue = found->second.ready;
         while (!queue.empty()) {
-            TaskId id = *queue.begin()->second.begin();
+            TaskId id = queue.begin()->second.first();
             Task &task = r.core.tasks.at(id);
             auto worker = placement::suitable(r.core, task);
             if (!worker) break;
@@ -169,17 +171,21 @@ void dispatch_restricted(Reactor r) {
 
 void send_run(Reactor r, TaskId id, Task &task) {
     task.state = State::assigned;
-    send_function(r, task.worker, task.function, r.core.functions.at(task.function));
+    send_function(r, task.worker, *task.function);
     std::vector<Input> inputs;
+    std::list<std::string> paths; // which stay where they are
     inputs.reserve(task.inputs.size());
     for (auto input : task.inputs) {
         Task &source = r.core.tasks.at(input);
-        if (source.size == 0)
-            inputs.push_back({source.value, false});
-        else
-            inputs.push_back({data::path_on(r.core, input, source, task.worker), true});
+        if (source.size == 0) {
+            inputs.push_back({source.body.view(), false});
+        } else {
+            paths.push_back(data::path_on(r.core, input, source, task.worker));
+            inputs.push_back({paths.back(), true});
+        }
     }
-    r.comm.run(task.worker, task.function, id, task.instance, task.timeout_ms, inputs, task.args);
+    r.comm.run(task.worker, task.function->id, id, task.instance, task.timeout_ms, inputs,
+               task.body.view());
 }
 
 void dispatch(Reactor r) {

@@ -34,8 +34,8 @@ void release_inputs(Core &core, Task &task, std::vector<TaskId> &released) {
         core.tasks.at(input).users--;
         released.push_back(input);
     }
-    std::vector<TaskId>().swap(task.inputs);
-    std::string().swap(task.args);
+    task.inputs.clear();
+    task.body.clear();
     task.missing = 0;
 }
 
@@ -59,14 +59,14 @@ std::uint64_t &count_of(Core &core, const Task &task) {
 }
 
 void erase(Reactor r, TaskId id, const Task &task) {
-    FunctionId function = task.function;
+    Function &function = *task.function;
     if (task.restricted && --task.restricted->tasks == 0)
         r.core.restricted.erase(r.core.restricted.find(*task.restricted->needs));
     if (auto client = r.core.clients.find(task.client); client != r.core.clients.end())
         client->second.tasks.erase(task.key);
     if (task.failed) r.core.failures.erase(id);
     r.core.tasks.erase(id);
-    r.core.functions.at(function).tasks--;
+    function.tasks--;
     drop_function_if_unused(r, function);
 }
 
@@ -92,10 +92,10 @@ void await_inputs(Reactor r, TaskId id, Task &task) {
 // Those that wait for nothing else can run.
 void wake_heirs(Core &core, const Task &task) {
     for (auto heir : task.heirs) {
-        auto found = core.tasks.find(heir);
+        Task *waiting = core.tasks.find(heir);
         // It may have been given up, or failed by another input.
-        if (found == core.tasks.end() || found->second.state != State::waiting) continue;
-        if (--found->second.missing == 0) make_ready(core, heir, found->second);
+        if (!waiting || waiting->state != State::waiting) continue;
+        if (--waiting->missing == 0) make_ready(core, heir, *waiting);
     }
 }
 
@@ -118,13 +118,13 @@ void leave_ready(Core &core, TaskId id, Task &task) {
 
 Task *next_ready(Core &core, TaskId &id) {
     if (core.ready.empty()) return nullptr;
-    id = *core.ready.begin()->second.begin();
+    id = core.ready.begin()->second.first();
     return &core.tasks.at(id);
 }
 
 void set_terms(Core &core, Task &task, const proto::Terms &terms) {
     task.priority = terms.priority;
-    task.retries = static_cast<std::uint32_t>(std::min<std::uint64_t>(terms.retries, 1000));
+    task.retries = static_cast<std::uint16_t>(std::min<std::uint64_t>(terms.retries, 1000));
     task.timeout_ms =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(terms.timeout_ms, UINT32_MAX));
     if (terms.needs.empty()) return;
@@ -155,10 +155,9 @@ bool add_input(Reactor r, TaskId id, Task &task, TaskId input) {
 }
 
 Task *gathering(Core &core, Dispatch run) {
-    auto found = core.tasks.find(run.task);
-    if (found == core.tasks.end()) return nullptr;
-    Task &task = found->second;
-    return task.state == State::gathering && task.instance == run.instance ? &task : nullptr;
+    Task *task = core.tasks.find(run.task);
+    bool same = task && task->state == State::gathering && task->instance == run.instance;
+    return same ? task : nullptr;
 }
 
 // Workers report in about the order of dispatch, so this looks at few.
@@ -191,10 +190,11 @@ void finish(Reactor r, TaskId id, Task &task, std::string_view value) {
         r.comm.result(task.client, task.key, value);
     }
     wake_heirs(r.core, task);
-    std::vector<TaskId>().swap(task.heirs); // the value cannot be lost
+    task.heirs.clear(); // the value cannot be lost
+    if (task.inputs.empty() && task.users + task.records == 0) return erase(r, id, task);
     std::vector<TaskId> released{id};
     release_inputs(r.core, task, released);
-    if (task.users + task.records > 0) task.value = value;
+    if (task.users + task.records > 0) task.body = Bytes(value);
     settle(r, std::move(released));
 }
 
@@ -225,9 +225,9 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
     while (!failing.empty()) {
         auto id = failing.back();
         failing.pop_back();
-        auto found = r.core.tasks.find(id);
-        if (found == r.core.tasks.end() || found->second.state == State::ended) continue;
-        Task &task = found->second;
+        Task *found = r.core.tasks.find(id);
+        if (!found || found->state == State::ended) continue;
+        Task &task = *found;
         // One that runs has the value that could not be had again.
         if (id != first && task.state == State::assigned) continue;
         if (task.state == State::ready) leave_ready(r.core, id, task);
@@ -249,8 +249,7 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
 void fail_lost(Reactor r, TaskId id, Task &task, proto::Failure failure) {
     data::drop(r, id, task);
     run_again(r, id);
-    auto found = r.core.tasks.find(id);
-    if (found != r.core.tasks.end()) fail(r, id, found->second, std::move(failure));
+    if (Task *found = r.core.tasks.find(id)) fail(r, id, *found, std::move(failure));
 }
 
 void retry_or_fail(Reactor r, TaskId id, Task &task, proto::Failure failure) {
@@ -288,10 +287,10 @@ void run_again(Reactor r, TaskId first) {
             again.push_back(input);
         }
         // Those that have begun may have opened it already.
-        for (auto heir : std::vector(task.heirs)) {
-            auto found = r.core.tasks.find(heir);
-            if (found == r.core.tasks.end()) continue;
-            Task &other = found->second;
+        for (auto heir : std::vector<TaskId>(task.heirs.begin(), task.heirs.end())) {
+            Task *found = r.core.tasks.find(heir);
+            if (!found) continue;
+            Task &other = *found;
             if (other.state == State::waiting && counted.insert({heir, id}).second) {
                 other.missing++;
             } else if (other.state == State::ready) {
@@ -314,9 +313,9 @@ void settle(Reactor r, std::vector<TaskId> tasks) {
     while (!tasks.empty()) {
         auto id = tasks.back();
         tasks.pop_back();
-        auto found = r.core.tasks.find(id);
-        if (found == r.core.tasks.end()) continue;
-        Task &task = found->second;
+        Task *found = r.core.tasks.find(id);
+        if (!found) continue;
+        Task &task = *found;
         if (task.wanted || task.users > 0) continue;
         if (task.state != State::ended) {
             stop(r, id, task);
@@ -338,25 +337,27 @@ void settle(Reactor r, std::vector<TaskId> tasks) {
     }
 }
 
-void drop_function_if_unused(Reactor r, FunctionId id) {
-    auto found = r.core.functions.find(id);
-    if (found == r.core.functions.end() || !found->second.orphan || found->second.tasks > 0) return;
-    for (auto holder : found->second.holders) r.comm.forget(holder, id);
-    r.core.functions.erase(found);
+void drop_function_if_unused(Reactor r, Function &function) {
+    if (!function.orphan || function.tasks > 0) return;
+    for (auto holder : function.holders) r.comm.forget(holder, function.id);
+    r.core.functions.erase(function.id);
 }
 
-std::string name_of(const Core &core, const Task &task) {
-    auto function = core.functions.find(task.function);
-    std::string name = function == core.functions.end() ? "task" : function->second.name;
-    return name + "-" + std::to_string(task.key);
+std::string name_of(const Task &task) {
+    return task.function->name + "-" + std::to_string(task.key);
 }
 
 void leave_idle_order(Core &core, WorkerId id, Worker &worker) {
-    if (worker.in_idle_order) core.idle_order.erase({worker.load(), id});
-    worker.in_idle_order = false;
+    if (std::exchange(worker.in_idle_order, false)) core.idle_order.erase({worker.load(), id});
+    if (std::exchange(worker.over, false)) core.over--;
 }
 
 void enter_idle_order(Core &core, WorkerId id, Worker &worker) {
+    if (worker.changing) return;
+    if (!worker.over && worker.load() > worker.about.concurrency) {
+        worker.over = true;
+        core.over++;
+    }
     if (worker.in_idle_order || !placement::may_take(worker)) return;
     core.idle_order.insert({worker.load(), id});
     worker.in_idle_order = true;

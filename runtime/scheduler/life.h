@@ -11,6 +11,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runtime/scheduler/reactor.h"
@@ -57,30 +58,37 @@ void run_again(Reactor r, TaskId id);
 /// more are stopped and forgotten, and what only they needed.
 void settle(Reactor r, std::vector<TaskId> tasks);
 
-void drop_function_if_unused(Reactor r, FunctionId id);
+void drop_function_if_unused(Reactor r, Function &function);
 
 /// For messages: "function-key".
-std::string name_of(const Core &core, const Task &task);
+std::string name_of(const Task &task);
 
 // `idle_order` is keyed by load: take a worker out before its load changes and
 // put it back after.
 void leave_idle_order(Core &core, WorkerId id, Worker &worker);
 void enter_idle_order(Core &core, WorkerId id, Worker &worker);
 
-/// Around a change of one worker's load.
+/// Around changes of one worker's load, which may be nested: many within one cost what
+/// one does.
 class LoadChange {
 public:
-    LoadChange(Core &core, WorkerId id, Worker &worker) : core_(core), id_(id), worker_(worker) {
-        leave_idle_order(core_, id_, worker_);
+    LoadChange(Core &core, WorkerId id, Worker &worker)
+        : core_(core), id_(id), worker_(worker), within_(std::exchange(worker.changing, true)) {
+        if (!within_) leave_idle_order(core_, id_, worker_);
     }
     LoadChange(const LoadChange &) = delete;
     LoadChange &operator=(const LoadChange &) = delete;
-    ~LoadChange() { enter_idle_order(core_, id_, worker_); }
+    ~LoadChange() {
+        if (within_) return;
+        worker_.changing = false;
+        enter_idle_order(core_, id_, worker_);
+    }
 
 private:
     Core &core_;
     WorkerId id_;
     Worker &worker_;
+    bool within_;
 };
 
 } // namespace dtask::scheduler::life

@@ -22,9 +22,9 @@ double backlog_us(const Core &core, const Worker &worker) {
     if (looked_at == 0) return 0;
     double sum = 0;
     for (std::size_t n = 0; n < looked_at; n++) {
-        auto task = core.tasks.find(worker.assigned[n]);
-        if (task == core.tasks.end()) continue;
-        double us = core.functions.at(task->second.function).mean_us;
+        const Task *task = core.tasks.find(worker.assigned[n]);
+        if (!task) continue;
+        double us = task->function->mean_us;
         sum += us < 0 ? unknown_us : us;
     }
     double each = sum / static_cast<double>(looked_at);
@@ -73,7 +73,7 @@ bool suits(const Worker &worker, const proto::Needs &needs) {
 
 std::optional<WorkerId> suitable(const Core &core, const Task &task) {
     const auto &needs = *task.restricted->needs;
-    const Function &function = core.functions.at(task.function);
+    const Function &function = *task.function;
     std::optional<WorkerId> best;
     std::uint64_t least = UINT64_MAX;
     for (const auto &entry : core.workers) {
@@ -98,7 +98,7 @@ bool has_stored_inputs(const Core &core, const Task &task) {
 }
 
 std::optional<WorkerId> nearest(const Core &core, const Task &task) {
-    const Function &function = core.functions.at(task.function);
+    const Function &function = *task.function;
     std::map<std::string_view, std::uint64_t> bytes; // of inputs, by node
     std::uint64_t all = 0;
     for (auto input : task.inputs) {

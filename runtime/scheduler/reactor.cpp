@@ -43,19 +43,20 @@ void on_client_lost(Reactor r, ClientId id) {
     std::vector<TaskId> tasks;
     for (auto &[graph, members] : found->second.graphs)
         tasks = leave_graph(r.core, members, std::move(tasks));
-    for (auto [key, task] : found->second.tasks) {
+    found->second.tasks.each([&](std::uint64_t, TaskId task) {
         Task &mine = r.core.tasks.at(task);
         mine.wanted = false;
         mine.promised = false;
         if (std::exchange(mine.kept, false)) mine.users--;
         tasks.push_back(task);
-    }
+    });
     life::settle(r, std::move(tasks));
     auto functions = std::move(found->second.functions);
     r.core.clients.erase(found);
     for (auto [number, function] : functions) {
-        r.core.functions.at(function).orphan = true;
-        life::drop_function_if_unused(r, function);
+        Function &mine = r.core.functions.at(function);
+        mine.orphan = true;
+        life::drop_function_if_unused(r, mine);
     }
 }
 
@@ -69,6 +70,7 @@ Result<void> on_function(Reactor r, ClientId id, proto::Function message) {
     auto function = fresh<FunctionTag>(r.core);
     client.functions.emplace(message.f, function);
     Function entry;
+    entry.id = function;
     entry.client = id;
     entry.name = std::move(message.name);
     entry.pickled = std::move(message.pickled);
@@ -83,24 +85,23 @@ Result<void> on_submit(Reactor r, ClientId id, const proto::Submit &submit) {
         return fail("function " + std::to_string(submit.f) + " was never sent");
     auto args = proto::slices(submit.payload, submit.len);
     if (!args) return fail_from(std::move(args));
+    Function &called = r.core.functions.at(function->second);
     for (std::size_t n = 0; n < submit.k.size(); n++) {
         auto key = submit.k[n];
         if (submit.len[n] > proto::max_value)
             return fail("the arguments of task " + std::to_string(key) + " have more than " +
                         format_size(proto::max_value));
-        if (client.tasks.contains(key))
-            return fail("task " + std::to_string(key) + " was submitted before");
         auto task_id = fresh<TaskTag>(r.core);
-        Task task;
+        if (!client.tasks.emplace(key, task_id).second)
+            return fail("task " + std::to_string(key) + " was submitted before");
+        Task &task = *r.core.tasks.emplace(task_id).first;
         task.client = id;
         task.key = key;
-        task.function = function->second;
-        task.args = (*args)[n];
+        task.function = &called;
+        task.body = Bytes((*args)[n]);
         life::set_terms(r.core, task, submit);
-        client.tasks.emplace(key, task_id);
-        r.core.functions.at(function->second).tasks++;
-        life::make_ready(r.core, task_id,
-                         r.core.tasks.emplace(task_id, std::move(task)).first->second);
+        called.tasks++;
+        life::make_ready(r.core, task_id, task);
     }
     return {};
 }
@@ -122,16 +123,16 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
         auto task_id = fresh<TaskTag>(r.core);
         if (!client.tasks.emplace(key, task_id).second)
             return fail("task " + std::to_string(key) + " was submitted before");
-        Task &task = r.core.tasks[task_id];
+        Task &task = *r.core.tasks.emplace(task_id).first;
         task.client = id;
         task.key = key;
-        task.function = function->second;
-        task.args = (*args)[n];
+        task.function = &r.core.functions.at(function->second);
+        task.body = Bytes((*args)[n]);
         life::set_terms(r.core, task, graph);
         task.wanted = graph.wanted[n] != 0;
         task.users = 1; // the graph
         members.push_back(task_id);
-        r.core.functions.at(function->second).tasks++;
+        task.function->tasks++;
 
         const proto::Failure *failure = nullptr;
         for (std::uint64_t left = graph.inputs[n]; left > 0; left--, input++) {
@@ -140,12 +141,11 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
                 failure = &lost->second;
                 continue;
             }
-            auto known = client.tasks.find(graph.in[input]);
-            if (known == client.tasks.end() || known->second == task_id)
+            const TaskId *known = client.tasks.find(graph.in[input]);
+            if (!known || *known == task_id)
                 return fail("task " + std::to_string(key) + " needs " +
                             std::to_string(graph.in[input]) + ", which was not named before it");
-            if (!life::add_input(r, task_id, task, known->second))
-                failure = &r.core.failures.at(known->second);
+            if (!life::add_input(r, task_id, task, *known)) failure = &r.core.failures.at(*known);
         }
         if (failure)
             life::fail(r, task_id, task, proto::Failure(*failure));
@@ -162,15 +162,15 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
 void on_cancel(Reactor r, ClientId id, const proto::Column &keys) {
     auto &client = r.core.clients.at(id);
     for (auto key : keys) {
-        auto found = client.tasks.find(key);
-        if (found == client.tasks.end()) continue; // its outcome is on the way
-        TaskId task_id = found->second;
+        const TaskId *found = client.tasks.find(key);
+        if (!found) continue; // its outcome is on the way
+        TaskId task_id = *found;
         Task &task = r.core.tasks.at(task_id);
         if (!std::exchange(task.wanted, false)) continue;
         proto::Failure failure;
         failure.kind = proto::FailureKind::cancelled;
         failure.k = key;
-        failure.message = life::name_of(r.core, task) + " was cancelled";
+        failure.message = life::name_of(task) + " was cancelled";
         life::break_promise(r.core, task, failure);
         r.comm.failed(id, std::move(failure));
         life::settle(r, {task_id}); // it goes on where others need its value
@@ -182,23 +182,23 @@ void on_release(Reactor r, ClientId id, const proto::Column &keys) {
     std::vector<TaskId> released;
     for (auto key : keys) {
         client.broken_promises.erase(key);
-        auto found = client.tasks.find(key);
-        if (found == client.tasks.end()) continue;
-        Task &task = r.core.tasks.at(found->second);
+        const TaskId *found = client.tasks.find(key);
+        if (!found) continue;
+        Task &task = r.core.tasks.at(*found);
         task.promised = false;
         // It may be being made again, to tell the client where it is.
         if (std::exchange(task.kept, false)) task.users--;
         task.wanted = false;
-        released.push_back(found->second);
+        released.push_back(*found);
     }
     life::settle(r, std::move(released));
 }
 
 void on_lost_value(Reactor r, ClientId id, const proto::LostValue &lost) {
     auto &client = r.core.clients.at(id);
-    auto found = client.tasks.find(lost.k);
-    if (found == client.tasks.end()) return;
-    TaskId data_id = found->second;
+    const TaskId *found = client.tasks.find(lost.k);
+    if (!found) return;
+    TaskId data_id = *found;
     Task &task = r.core.tasks.at(data_id);
     if (!task.kept) return;     // it is being made again
     if (task.size == 0) return; // it was, and the client has been told it
@@ -208,8 +208,8 @@ void on_lost_value(Reactor r, ClientId id, const proto::LostValue &lost) {
         lose_source(r, data_id, task, source, "its client could not fetch it from " + lost.at);
         break;
     }
-    auto still = r.core.tasks.find(data_id);
-    if (still == r.core.tasks.end() || !still->second.kept) return;
+    Task *still = r.core.tasks.find(data_id);
+    if (!still || !still->kept) return;
     r.comm.stored(id, lost.k, data_id, task.size, data::address_of(r.core, task));
 }
 

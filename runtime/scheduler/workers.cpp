@@ -21,11 +21,9 @@ constexpr std::int64_t longest_gap_us = 5'000'000; // between ticks, unless we w
 
 // The task if the worker has it, assigned or gathering, else null.
 Task *held_by(Core &core, WorkerId worker, TaskId id) {
-    auto found = core.tasks.find(id);
-    if (found == core.tasks.end()) return nullptr;
-    Task &task = found->second;
-    bool held = task.state == State::assigned || task.state == State::gathering;
-    return held && task.worker == worker ? &task : nullptr;
+    Task *task = core.tasks.find(id);
+    bool held = task && (task->state == State::assigned || task->state == State::gathering);
+    return held && task->worker == worker ? task : nullptr;
 }
 
 // Whether the worker has the task's value, or is making it.
@@ -39,10 +37,8 @@ Task *reported(Core &core, WorkerId worker, TaskId id, InstanceId instance) {
     return task && task->instance == instance ? task : nullptr;
 }
 
-void learn_run_time(Core &core, FunctionId id, std::uint64_t us) {
-    auto found = core.functions.find(id);
-    if (found == core.functions.end()) return;
-    auto &mean = found->second.mean_us;
+void learn_run_time(Function &function, std::uint64_t us) {
+    auto &mean = function.mean_us;
     constexpr double weight = 0.125;
     double sample = static_cast<double>(us);
     mean = mean < 0 ? sample : mean + weight * (sample - mean);
@@ -92,7 +88,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     if (found == r.core.workers.end()) return;
     Worker worker = std::move(found->second);
     // Its key there is the load before the move.
-    if (worker.in_idle_order) r.core.idle_order.erase({worker.load(), id});
+    life::leave_idle_order(r.core, id, worker);
     r.core.workers.erase(found);
     if (r.core.workers.empty()) r.core.alone_us = r.clock.now_us();
     if (worker.answering) r.core.answering--;
@@ -137,6 +133,7 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
     if (!values) return fail_from(std::move(values));
     auto &worker = r.core.workers.at(id);
     worker.heard_us = r.clock.now_us();
+    life::LoadChange change(r.core, id, worker); // one for all of them
     for (std::size_t n = 0; n < done.k.size(); n++) {
         TaskId task_id{done.k[n]};
         Task *task = reported(r.core, id, task_id, InstanceId{done.i[n]});
@@ -148,7 +145,7 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
         }
         life::take_back(r.core, task_id, *task);
         worker.done++;
-        learn_run_time(r.core, task->function, done.us[n]);
+        learn_run_time(*task->function, done.us[n]);
         if (done.raised[n] && task->retries > 0) {
             task->retries--;
             life::give_back(r, task_id, *task);
@@ -181,7 +178,7 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
     failure.tries = 0; // ours to count
     failure.worker = worker.about.name;
     failure.node = worker.about.node;
-    failure.message = life::name_of(r.core, *task) + ": " + failure.message;
+    failure.message = life::name_of(*task) + ": " + failure.message;
     if (failure.kind == proto::FailureKind::missing) failure.kind = proto::FailureKind::lost;
     if (failure.kind == proto::FailureKind::crashed || failure.kind == proto::FailureKind::lost) {
         life::retry_or_fail(r, task_id, *task, std::move(failure));
@@ -211,11 +208,10 @@ void on_retracted(Reactor r, WorkerId id, const proto::Refs &refs) {
 
 void on_fetched(Reactor r, WorkerId id, TaskId data_id) {
     r.core.workers.at(id).heard_us = r.clock.now_us();
-    auto found = r.core.tasks.find(data_id);
-    std::vector<Copy> none;
-    auto &copies = found == r.core.tasks.end() ? none : found->second.copies;
-    auto copy = std::ranges::find(copies, id, &Copy::worker);
-    if (copy == copies.end()) return; // it was freed meanwhile
+    Task *data = r.core.tasks.find(data_id);
+    if (!data) return;
+    auto copy = std::ranges::find(data->copies, id, &Copy::worker);
+    if (copy == data->copies.end()) return; // it was freed meanwhile
     copy->there = true;
     for (auto user : std::exchange(copy->users, {})) {
         Task *task = life::gathering(r.core, user);
@@ -233,16 +229,16 @@ void lose_source(Reactor r, TaskId id, Task &task, WorkerId source, const std::s
     if (!last || ++task.tries < r.core.settings.max_tries) return data::lose(r, id, source);
     proto::Failure failure;
     failure.kind = proto::FailureKind::lost;
-    failure.message = "the value of " + life::name_of(r.core, task) + " was lost: " + why;
+    failure.message = "the value of " + life::name_of(task) + " was lost: " + why;
     life::fail_lost(r, id, task, std::move(failure));
 }
 
 void on_unfetched(Reactor r, WorkerId id, const proto::Unfetched &unfetched) {
     r.core.workers.at(id).heard_us = r.clock.now_us();
     TaskId data_id{unfetched.data};
-    auto found = r.core.tasks.find(data_id);
-    if (found == r.core.tasks.end()) return;
-    Task &task = found->second;
+    Task *found = r.core.tasks.find(data_id);
+    if (!found) return;
+    Task &task = *found;
     auto copy = std::ranges::find(task.copies, id, &Copy::worker);
     if (copy == task.copies.end() || copy->there) return;
     if (unfetched.full) return crowd_out(r, data_id, id, unfetched.message);

@@ -58,20 +58,20 @@ Known &Ledger::worker(WorkerId id) {
 }
 
 void Ledger::compare() {
-    for (const auto &[id, task] : core.tasks) {
-        if (task.state != scheduler::Task::State::ended || task.failed) continue;
+    core.tasks.each([&](TaskId id, const scheduler::Task &task) {
+        if (task.state != scheduler::Task::State::ended || task.failed) return;
         Call *call = call_of(id);
         if (!call) broken(text(id) + " has ended and never ran");
         // 1: a record whose value is gone.
         if (task.size > 1 && task.size != call->size) broken(text(*call) + " has another size");
-        if (task.size == 0 && task.value != value_of(call->serial))
-            broken(text(*call) + " has the value \"" + task.value + "\"");
+        if (task.size == 0 && task.body.view() != value_of(call->serial))
+            broken(text(*call) + " has the value \"" + std::string(task.body.view()) + "\"");
         for (const auto &copy : task.copies) {
             const auto &holder = known.at(copy.worker);
             if (!(copy.there ? holder.values : holder.fetching).contains(id))
                 broken(text(copy.worker) + " is thought to have " + text(*call));
         }
-    }
+    });
     for (const auto &[id, worker] : core.workers)
         if (!known.contains(id)) broken(text(id) + " is in the core and has left");
     if (core.workers.size() != known.size()) broken("a worker is not in the core");
@@ -87,16 +87,16 @@ void Ledger::check_input(const Known &to, const scheduler::Input &input, Call &s
                          Call &reader) {
     if (!input.held) {
         if (input.bytes != value_of(source.serial))
-            broken(text(reader) + " gets \"" + input.bytes + "\" of " + text(source));
+            broken(text(reader) + " gets \"" + std::string(input.bytes) + "\" of " + text(source));
         return;
     }
-    reader.reads.push_back(input.bytes);
+    reader.reads.emplace_back(input.bytes);
     for (const auto &[id, holder] : known)
         if (holder.about.node == to.about.node && holder.values.contains(source.id) &&
             holder.about.store + '/' + std::to_string(source.id.value) == input.bytes)
             return;
-    broken(text(reader) + " gets " + input.bytes + " of " + text(source) + ", which is not on " +
-           to.about.node);
+    broken(text(reader) + " gets " + std::string(input.bytes) + " of " + text(source) +
+           ", which is not on " + to.about.node);
 }
 
 void Ledger::check_needs(WorkerId to, const Call &call) {

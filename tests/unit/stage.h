@@ -37,19 +37,22 @@ inline void check_invariants(const scheduler::Core &core) {
     std::map<TaskId, int> ready, assigned;
     std::map<TaskId, std::uint32_t> users, records;
     std::map<WorkerId, std::set<TaskId>> holds_of;
-    std::uint64_t answering = 0;
+    std::uint64_t answering = 0, over = 0;
     auto count = [&](const Queue &all, const Restricted *kind) {
         std::uint64_t live = 0;
         for (const auto &[priority, queue] : all) {
             holds(!queue.empty());
-            for (auto id : queue) {
+            queue.each([&, wanted = priority](TaskId id) {
                 ready[id]++;
                 live++;
-                auto task = core.tasks.find(id);
-                holds_because(task != core.tasks.end(), "ready holds a task that is gone");
-                holds(task->second.state == State::ready && task->second.priority == priority);
-                holds(task->second.restricted == kind);
-            }
+                const Task *task = core.tasks.find(id);
+                holds_because(task, "ready holds a task that is gone");
+                holds(task->state == State::ready && task->priority == wanted);
+                holds(task->restricted == kind);
+            });
+            auto first = queue.first();
+            holds(ready.contains(first));
+            queue.each([&](TaskId id) { holds(!(id < first)); });
         }
         return live;
     };
@@ -66,15 +69,14 @@ inline void check_invariants(const scheduler::Core &core) {
         proto::Resources used;
         for (auto task_id : worker.assigned) {
             assigned[task_id]++;
-            auto task = core.tasks.find(task_id);
-            holds_because(task != core.tasks.end(), "a worker holds a task that is gone");
-            bool at_worker =
-                task->second.state == State::assigned || task->second.state == State::gathering;
-            holds(at_worker && task->second.worker == id);
-            asked += task->second.asked;
-            if (!task->second.restricted) continue;
-            holds(placement::suits(worker, *task->second.restricted->needs));
-            for (const auto &[name, amount] : task->second.restricted->needs->resources)
+            const Task *task = core.tasks.find(task_id);
+            holds_because(task, "a worker holds a task that is gone");
+            bool at_worker = task->state == State::assigned || task->state == State::gathering;
+            holds(at_worker && task->worker == id);
+            asked += task->asked;
+            if (!task->restricted) continue;
+            holds(placement::suits(worker, *task->restricted->needs));
+            for (const auto &[name, amount] : task->restricted->needs->resources)
                 used[name] += amount;
         }
         holds(worker.asked == asked);
@@ -85,18 +87,18 @@ inline void check_invariants(const scheduler::Core &core) {
         answering += worker.answering;
         bool idle = core.idle_order.contains({worker.load(), id});
         holds(idle == placement::may_take(worker));
-        holds(idle == worker.in_idle_order);
+        holds(idle == worker.in_idle_order && !worker.changing);
+        holds(worker.over == (worker.load() > worker.about.concurrency));
+        over += worker.over;
     }
-    holds(core.answering == answering);
+    holds(core.answering == answering && core.over == over);
     std::set<WorkerId> idle;
     for (auto [load, id] : core.idle_order)
         holds_because(core.workers.contains(id) && idle.insert(id).second,
                       "idle_order holds a worker twice, or one that is gone");
     std::map<FunctionId, std::uint64_t> needs;
     std::uint64_t keys = 0;
-    for (const auto &entry : core.tasks) {
-        const auto &id = entry.first; // clang 14's lambdas take no structured binding
-        const Task &task = entry.second;
+    core.tasks.each([&](TaskId id, const Task &task) {
         holds(ready[id] == (task.state == State::ready ? 1 : 0));
         bool at_worker = task.state == State::assigned || task.state == State::gathering;
         holds(assigned[id] == (at_worker ? 1 : 0));
@@ -108,7 +110,7 @@ inline void check_invariants(const scheduler::Core &core) {
         holds(task.failed == core.failures.contains(id));
         holds(task.state == State::ended || (task.size == 0 && task.copies.empty()));
         bool may_run = task.state != State::ended || task.size > 0;
-        holds(may_run || (task.inputs.empty() && task.args.empty()));
+        holds(may_run || task.inputs.empty());
         for (auto input : task.inputs) {
             (task.state == State::ended ? records : users)[input]++;
             holds_because(core.tasks.contains(input), "an input is gone before its use");
@@ -146,13 +148,13 @@ inline void check_invariants(const scheduler::Core &core) {
             holds(holds_of[copy.worker].insert(id).second);
             holds(copy.there == copy.users.empty() || !copy.there);
         }
-        needs[task.function]++;
+        needs[task.function->id]++;
         if (task.restricted) kinds[task.restricted]++;
         auto client = core.clients.find(task.client);
         holds_because(client != core.clients.end(), "a task outlives its client");
-        auto named = client->second.tasks.find(task.key);
-        holds(named != client->second.tasks.end() && named->second == id);
-    }
+        const TaskId *named = client->second.tasks.find(task.key);
+        holds(named && *named == id);
+    });
     for (const auto &[id, client] : core.clients) {
         keys += client.tasks.size();
         for (const auto &[number, members] : client.graphs)
@@ -163,10 +165,10 @@ inline void check_invariants(const scheduler::Core &core) {
     holds(keys == core.tasks.size());
     for (const auto &[needed, kind] : core.restricted)
         holds(kind.tasks > 0 && kind.tasks == kinds[&kind]);
-    for (const auto &[id, task] : core.tasks) {
+    core.tasks.each([&](TaskId id, const Task &task) {
         holds(task.users == users[id]);
         holds(task.records == records[id]);
-    }
+    });
     std::size_t at_nodes = 0;
     for (const auto &[id, worker] : core.workers) {
         holds((holds_of[id] == std::set<TaskId>(worker.holds.begin(), worker.holds.end())));
@@ -175,6 +177,7 @@ inline void check_invariants(const scheduler::Core &core) {
     holds(at_nodes == core.workers.size());
     for (const auto &[id, function] : core.functions) {
         holds(function.tasks == needs[id]);
+        holds(function.id == id);
         holds(function.orphan == !core.clients.contains(function.client));
         holds_because(!function.orphan || function.tasks > 0, "a function outlives its use");
         for (auto holder : function.holders)

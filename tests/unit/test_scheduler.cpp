@@ -143,7 +143,7 @@ START_TEST(test_blocked_tasks_hold_no_slot) {
     ck_assert_uint_eq(s.comm.take_runs(worker).size(), 1);
     // All of them may have begun: each has lost a try.
     on_worker_lost(s.reactor(), worker, "it fell");
-    for (const auto &[id, task] : s.core.tasks) ck_assert_uint_eq(task.tries, 1);
+    s.core.tasks.each([](TaskId, const Task &task) { ck_assert_uint_eq(task.tries, 1); });
     s.comm.take_functions();
     s.comm.take_counts();
     s.over();
@@ -549,7 +549,7 @@ START_TEST(test_worker_lost) {
     ck_assert_uint_eq(s.core.ready_count, 3);
     // Only the one that can have begun was a try.
     std::uint64_t tried = 0;
-    for (auto &[id, task] : s.core.tasks) tried += task.tries;
+    s.core.tasks.each([&](TaskId, const Task &task) { tried += task.tries; });
     ck_assert_uint_eq(tried, 1);
     auto counts = s.comm.take_counts();
     ck_assert_uint_eq(counts.back().n, 0);
@@ -578,7 +578,7 @@ START_TEST(test_worker_lost_counts_what_runs) {
     }
     ck_assert(s.comm.take_failures().empty());
     std::map<std::uint64_t, std::uint64_t> tries;
-    for (auto &[id, task] : s.core.tasks) tries[task.tries]++;
+    s.core.tasks.each([&](TaskId, const Task &task) { tries[task.tries]++; });
     ck_assert_uint_eq(tries[0] + tries[1] + tries[2], 20);
     ck_assert_uint_eq(tries[1] + 2 * tries[2], 6); // three for each worker
     s.comm.take_functions();
