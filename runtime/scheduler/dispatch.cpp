@@ -55,7 +55,7 @@ bool feed(Reactor r, WorkerId worker_id, Worker &worker) {
         if (worker.load() >= depth) return fed;
         if (!fed)
             left = placement::share(depth - worker.load(), r.core.ready_count,
-                                    r.core.idle_order.size() + 1);
+                                    r.core.idle_order.size() + 1, function.mean_us);
         if (left == 0) return true;
         assign(r, id, *task, worker_id, worker);
         fed = true;

@@ -2,6 +2,7 @@
 #include "runtime/scheduler/placement.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <string_view>
@@ -13,6 +14,7 @@ namespace {
 constexpr double queue_us = 5'000; // many round trips to the scheduler
 constexpr std::uint64_t longest_queue = 256;
 constexpr double bytes_per_us = 100; // between nodes, beside the work that goes on
+constexpr double message_us = 5; // of the scheduler's time, for tasks to a worker and its report
 constexpr double unknown_us = 1'000; // of a function not measured yet
 
 // What it has to run before something new begins, by the mean run times of the functions.
@@ -47,8 +49,14 @@ bool may_take(const Worker &worker) {
     return worker.load() < worker.about.concurrency * (1 + longest_queue);
 }
 
-std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle) {
+// With n to a worker the messages take ready / n * message_us and each worker n * mean_us:
+// the sum is least where they are equal.
+std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle, double mean_us) {
     std::uint64_t fair = ready / (2 * std::max<std::uint64_t>(idle, 1));
+    if (mean_us >= 0)
+        fair =
+            std::max(fair, static_cast<std::uint64_t>(std::sqrt(
+                               static_cast<double>(ready) * message_us / std::max(mean_us, 1.0))));
     return std::clamp<std::uint64_t>(fair, 1, std::max<std::uint64_t>(room, 1));
 }
 

@@ -23,8 +23,11 @@ bool may_take(const Worker &worker);
 
 /// How many of `ready` tasks to give to the least loaded of `idle` workers at
 /// once, when it has room for `room`: all of it where there is plenty, a fair
-/// part where there is not, so that the last tasks are spread.
-std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle);
+/// part where there is not, so that the last tasks are spread. Tasks that take
+/// less time than their way here and back go to fewer workers, so that neither
+/// the messages, one after the other, nor the tasks of one worker take longest.
+/// mean_us: run time of one, below 0 where it is not known yet.
+std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle, double mean_us);
 
 /// How much the worker has of a resource in all.
 std::uint64_t amount_of(const Worker &worker, const std::string &resource);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <malloc.h>
+
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
 
@@ -34,6 +36,7 @@ Server::Server(ev::Loop &loop, const proto::Token &token, Settings settings,
       linger_deadline_(loop, [this] { loop_.stop(); }), late_(loop, [this] { tell_missing(); }),
       tick_(loop, tick_ms, [this] {
           on_tick(reactor());
+          give_memory_back();
           end_turn_soon();
       }) {
     core_.settings = std::move(settings);
@@ -144,6 +147,7 @@ void Server::leave(ConnectionId id, const std::string &why) {
     if (peer.worker) {
         worker_peers_.erase(*peer.worker);
         if (!exit_code_) log::info("worker lost: " + why);
+        largest_known_ = false;
         on_worker_lost(reactor(), *peer.worker, why);
     }
     if (peer.client) {
@@ -224,6 +228,7 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         if (peer.worker) return fail("registered twice");
         log::info("worker " + about->name + " on " + about->node + " has come");
         if (!about->without_group.empty()) tell_without_group(*about);
+        if (about->nthreads > nthreads_) largest_known_ = false;
         peer.worker = on_new_worker(reactor(), std::move(*about));
         worker_peers_.emplace(*peer.worker, id);
         return {};
@@ -393,7 +398,9 @@ void Server::end_turn_soon() {
 
 void Server::end_turn() {
     turn_pending_ = false;
+    most_tasks_ = std::max(most_tasks_, core_.tasks.size());
     if (!exit_code_) dispatch(reactor());
+    tell_count();
     for (auto id : std::exchange(dirty_, {})) {
         auto found = peers_.find(id);
         if (found == peers_.end()) continue;
@@ -404,24 +411,7 @@ void Server::end_turn() {
     if (exit_code_ && peers_.empty() && core_.seen.size() >= core_.settings.expected) loop_.stop();
 }
 
-Outbox *Server::outbox(ConnectionId id) {
-    auto found = peers_.find(id);
-    if (found == peers_.end()) return nullptr;
-    if (!std::exchange(found->second.dirty, true)) dirty_.push_back(id);
-    return found->second.outbox.get();
-}
-
-Outbox *Server::outbox(WorkerId id) {
-    auto found = worker_peers_.find(id);
-    return found == worker_peers_.end() ? nullptr : outbox(found->second);
-}
-
-Outbox *Server::outbox(ClientId id) {
-    auto found = client_peers_.find(id);
-    return found == client_peers_.end() ? nullptr : outbox(found->second);
-}
-
-proto::Welcome Server::welcome() const {
+proto::Welcome Server::welcome() {
     auto count = worker_count(core_);
     proto::Welcome welcome;
     welcome.id = core_.settings.id;
@@ -429,81 +419,31 @@ proto::Welcome Server::welcome() const {
     welcome.address = core_.settings.address;
     welcome.expected = count.expected;
     welcome.workers = count.n;
-    if (!core_.workers.empty()) {
-        // Any one speaks for all: only packed's task 0 may have a smaller worker.
-        const proto::Register *largest = nullptr;
-        for (const auto &[id, worker] : core_.workers)
-            if (!largest || worker.about.nthreads > largest->nthreads) largest = &worker.about;
-        welcome.nthreads = largest->nthreads;
-        welcome.memory_limit = largest->memory_limit;
-    }
+    find_largest();
+    welcome.nthreads = nthreads_;
+    welcome.memory_limit = memory_limit_;
     return welcome;
 }
 
-void Server::function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled) {
-    if (auto *out = outbox(to))
-        out->frame(
-            proto::encode(proto::Function{f.value, std::string(name), std::string(pickled)}));
+// Any one speaks for all: only packed's task 0 may have a smaller worker. Not looked for
+// at each greeting, since all workers of a large step come at once.
+void Server::find_largest() {
+    if (std::exchange(largest_known_, true)) return;
+    nthreads_ = memory_limit_ = 0;
+    for (const auto &[id, worker] : core_.workers) {
+        if (worker.about.nthreads <= nthreads_) continue;
+        nthreads_ = worker.about.nthreads;
+        memory_limit_ = worker.about.memory_limit;
+    }
 }
 
-void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
-                 std::uint32_t timeout_ms, std::span<const Input> inputs, std::string_view args) {
-    if (auto *out = outbox(to)) out->run(f, task, instance, timeout_ms, inputs, args);
-}
-
-void Server::retract(WorkerId to, TaskId task, InstanceId instance) {
-    if (auto *out = outbox(to)) out->retract(task, instance);
-}
-
-void Server::kill(WorkerId to, TaskId task, InstanceId instance) {
-    if (auto *out = outbox(to)) out->kill(task, instance);
-}
-
-void Server::forget(WorkerId to, FunctionId f) {
-    auto *out = outbox(to);
-    if (!out) return;
-    auto frame = proto::make_frame("forget");
-    frame.header.set("f", proto::Column{f.value});
-    out->frame(std::move(frame));
-}
-
-void Server::fetch(WorkerId to, TaskId data, std::uint64_t size, std::string_view from) {
-    if (auto *out = outbox(to))
-        out->frame(proto::encode(proto::Fetch{data.value, size, std::string(from)}));
-}
-
-void Server::free(WorkerId to, TaskId data) {
-    if (auto *out = outbox(to)) out->free(data);
-}
-
-// The reactor already treats it as lost: only the connection is left to close.
-void Server::drop_worker(WorkerId worker) {
-    auto found = worker_peers_.find(worker);
-    if (found == worker_peers_.end()) return;
-    ConnectionId id = found->second;
-    peers_.at(id).worker.reset();
-    worker_peers_.erase(found);
-    leave(id, "silent");
-}
-
-void Server::result(ClientId to, std::uint64_t key, std::string_view value) {
-    if (auto *out = outbox(to)) out->result(key, value);
-}
-
-void Server::stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t size,
-                    std::string_view at) {
-    if (auto *out = outbox(to))
-        out->frame(proto::encode(proto::Stored{key, data.value, size, std::string(at)}));
-}
-
-void Server::failed(ClientId to, proto::Failure failure) {
-    if (auto *out = outbox(to)) out->frame(proto::encode(std::move(failure)));
-}
-
-void Server::workers_changed(proto::WorkerCount count) {
-    for (auto &[id, peer] : peers_)
-        if ((peer.client || peer.attached) && !core_.settings.address.empty())
-            peer.outbox->frame(proto::encode(count));
+// What a million tasks took is the client's again, who shares our memory limit: free
+// memory in the middle of the heap is given to the kernel only where we ask for it.
+void Server::give_memory_back() {
+    constexpr std::size_t worth_it = 10'000;
+    if (most_tasks_ < worth_it || core_.tasks.size() > most_tasks_ / 4) return;
+    most_tasks_ = core_.tasks.size();
+    ::malloc_trim(0);
 }
 
 } // namespace dtask::scheduler

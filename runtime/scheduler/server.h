@@ -110,7 +110,10 @@ private:
     Outbox *outbox(ConnectionId id);
     Outbox *outbox(WorkerId id);
     Outbox *outbox(ClientId id);
-    proto::Welcome welcome() const;
+    proto::Welcome welcome();
+    void find_largest();
+    void tell_count();
+    void give_memory_back();
 
     ev::Loop &loop_;
     proto::Token token_;
@@ -124,6 +127,10 @@ private:
     std::set<std::string> told_unfit_;  ///< wrong option values that one task was told of
     bool told_without_group_ = false;
     std::vector<ConnectionId> dirty_;
+    std::optional<proto::WorkerCount> new_count_;   ///< clients and launcher are to be told
+    bool largest_known_ = false;                    ///< the next two are right
+    std::uint64_t nthreads_ = 0, memory_limit_ = 0; ///< of the largest worker
+    std::size_t most_tasks_ = 0;                    ///< at a time, since memory was given back
     std::vector<Peer> dead_;
     bool turn_pending_ = false;
     std::uint64_t last_connection_ = 0, refused_ = 0;

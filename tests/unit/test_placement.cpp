@@ -46,19 +46,32 @@ END_TEST
 
 // Never none and never more than there is room for; a fair part near the end.
 START_TEST(test_share) {
-    ck_assert_uint_eq(placement::share(100, 1'000'000, 8), 100);
-    ck_assert_uint_eq(placement::share(100, 160, 8), 10);
-    ck_assert_uint_eq(placement::share(100, 8, 8), 1);
-    ck_assert_uint_eq(placement::share(100, 1, 8), 1);
-    ck_assert_uint_eq(placement::share(1, 1'000, 1), 1);
-    ck_assert_uint_eq(placement::share(0, 1'000, 0), 1);
+    ck_assert_uint_eq(placement::share(100, 1'000'000, 8, -1), 100);
+    ck_assert_uint_eq(placement::share(100, 160, 8, -1), 10);
+    ck_assert_uint_eq(placement::share(100, 8, 8, -1), 1);
+    ck_assert_uint_eq(placement::share(100, 1, 8, -1), 1);
+    ck_assert_uint_eq(placement::share(1, 1'000, 1, -1), 1);
+    ck_assert_uint_eq(placement::share(0, 1'000, 0, -1), 1);
     for (std::uint64_t room = 1; room < 20; room++)
         for (std::uint64_t ready = 1; ready < 50; ready++)
-            for (std::uint64_t idle = 1; idle < 10; idle++) {
-                auto given = placement::share(room, ready, idle);
-                ck_assert_uint_ge(given, 1);
-                ck_assert_uint_le(given, room);
-            }
+            for (std::uint64_t idle = 1; idle < 10; idle++)
+                for (double mean : {-1.0, 0.0, 3.0, 1e6}) {
+                    auto given = placement::share(room, ready, idle, mean);
+                    ck_assert_uint_ge(given, 1);
+                    ck_assert_uint_le(given, room);
+                }
+}
+END_TEST
+
+// Short tasks go to fewer workers than there are, long ones to all.
+START_TEST(test_share_of_short_tasks) {
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, 1), 50);
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, 100), 5);
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, 10'000), 1);
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, -1), 1);
+    ck_assert_uint_eq(placement::share(20, 500, 4'000, 1), 20);
+    ck_assert_uint_eq(placement::share(257, 8, 8, 20), 1);
+    ck_assert_uint_eq(placement::share(257, 100'000, 200, 10'000), 250);
 }
 END_TEST
 
@@ -87,6 +100,7 @@ Suite *suite() {
     tcase_add_test(c, test_depth);
     tcase_add_test(c, test_may_take);
     tcase_add_test(c, test_share);
+    tcase_add_test(c, test_share_of_short_tasks);
     tcase_add_test(c, test_surplus_and_donor);
     suite_add_tcase(s, c);
     return s;
