@@ -14,9 +14,11 @@
 #include "lib/base/clock.h"
 #include "lib/base/env.h"
 #include "lib/base/fd.h"
+#include "lib/base/few.h"
 #include "lib/base/ids.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
+#include "lib/base/paged.h"
 #include "lib/base/strings.h"
 #include "tests/unit/scratch.h"
 
@@ -288,9 +290,69 @@ START_TEST(test_clock) {
 }
 END_TEST
 
+// Values stay where they are while others come and go, and go with their map.
+START_TEST(test_paged) {
+    Paged<TaskId, std::shared_ptr<int>, 4> map;
+    auto one = std::make_shared<int>(1);
+    for (std::uint64_t n : {0, 1, 2, 3, 4, 1000, 7}) ck_assert(map.emplace(TaskId{n}, one).second);
+    auto *kept = map.find(TaskId{3});
+    ck_assert(!map.emplace(TaskId{3}, nullptr).second && *kept == one);
+    ck_assert(!map.find(TaskId{5}) && !map.find(TaskId{999}) && !map.contains(TaskId{1004}));
+    for (std::uint64_t n : {4, 0, 1, 2, 4, 5}) map.erase(TaskId{n});
+    ck_assert(map.find(TaskId{3}) == kept && !map.find(TaskId{4}) && map.find(TaskId{7}));
+    std::set<std::uint64_t> left;
+    map.each([&](TaskId id, const std::shared_ptr<int> &) { left.insert(id.value); });
+    ck_assert((left == std::set<std::uint64_t>{3, 7, 1000}));
+    ck_assert_uint_eq(map.size(), 3);
+    ck_assert_int_eq(one.use_count(), 4);
+    map.erase(TaskId{3}); // the last of its page, which comes again
+    ck_assert(!map.find(TaskId{3}) && map.emplace(TaskId{3}, one).second);
+    map = {};
+    ck_assert(map.empty() && one.use_count() == 1);
+}
+END_TEST
+
+START_TEST(test_few) {
+    Few<TaskId> few;
+    ck_assert(few.empty() && few.begin() == few.end());
+    std::vector<TaskId> same;
+    for (std::uint64_t n = 1; n < 100; n++) {
+        few.push_back({n});
+        same.push_back({n});
+        ck_assert(std::ranges::equal(few, same) && few.back() == same.back());
+    }
+    Few<TaskId> other;
+    other.push_back({7});
+    std::swap(few, other);
+    ck_assert(few.size() == 1 && few.back() == TaskId{7} && std::ranges::equal(other, same));
+    other = std::exchange(few, {});
+    ck_assert(few.empty() && other.size() == 1);
+    other.clear();
+    ck_assert(other.empty());
+}
+END_TEST
+
+START_TEST(test_bytes) {
+    for (std::size_t n :
+         {std::size_t{0}, std::size_t{1}, Bytes::within, Bytes::within + 1, std::size_t{100'000}}) {
+        std::string text(n, 'x');
+        Bytes bytes(text);
+        ck_assert(bytes.view() == text && bytes.empty() == text.empty());
+        Bytes other("y");
+        std::swap(bytes, other);
+        ck_assert(bytes.view() == "y" && other.view() == text);
+        other.clear();
+        ck_assert(other.empty() && other.view().empty());
+    }
+}
+END_TEST
+
 Suite *suite() {
     auto s = suite_create("base");
     auto c = tcase_create("base");
+    tcase_add_test(c, test_paged);
+    tcase_add_test(c, test_few);
+    tcase_add_test(c, test_bytes);
     tcase_add_test(c, test_split_and_trim);
     tcase_add_test(c, test_parse_uint);
     tcase_add_test(c, test_parse_size);
