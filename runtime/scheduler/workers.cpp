@@ -55,12 +55,12 @@ void crowd_out(Reactor r, TaskId data_id, WorkerId id, const std::string &why) {
     failure.worker = about.name;
     failure.node = about.node;
     auto reason = ": no room for the " + std::to_string(data.size) + " bytes of its input " +
-                  life::name_of(r.core, data) + ": " + why;
+                  life::name_of(data) + ": " + why;
     for (auto user : std::exchange(copy->users, {})) {
         Task *task = life::gathering(r.core, user);
         if (!task) continue;
         task->crowded_out = true;
-        failure.message = life::name_of(r.core, *task) + reason;
+        failure.message = life::name_of(*task) + reason;
         life::retry_or_fail(r, user.task, *task, failure);
     }
     // Who comes for it again has another copy sent, if there is room by then.

@@ -128,7 +128,7 @@ START_TEST(test_tasks_run_where_their_data_are) {
 }
 END_TEST
 
-// Waiting for a worker without room is better than copying as long as it is quicker: 600 MB take
+// Waiting for a worker without room is better than copying as long as it is quicker: 300 MB take
 // as long as three of these tasks.
 START_TEST(test_what_is_slow_to_copy_is_waited_for) {
     Stage s;
@@ -138,7 +138,7 @@ START_TEST(test_what_is_slow_to_copy_is_waited_for) {
     graph.task(1);
     for (std::uint64_t key = 2; key < 6; key++) graph.task(key, {1}, true);
     s.send(client, graph.complete());
-    s.stored(s.next_run(), 600'000'000);
+    s.stored(s.next_run(), 300'000'000);
     auto other = s.worker();
     s.dispatch();
     auto runs = s.comm.take_runs();
