@@ -33,6 +33,7 @@ Loop::~Loop() = default;
 
 void Loop::run() {
     stopped_ = false;
+    end_turn(); // of the turn that stop() cut short
     while (!stopped_) {
         bool more = !posted_.empty() || !ending_.empty();
         event_base_loop(base_.get(),
