@@ -17,6 +17,7 @@ from struct import Struct
 from time import monotonic, sleep
 
 from . import _wire
+from ._direct import Direct
 from .errors import ClusterLost, ConnectError, ProtocolError
 
 HIGH_WATER = 16 << 20  # bytes queued above which senders wait
@@ -98,15 +99,18 @@ def _text(where):
 
 class Connection:
     """An open connection. `tick` is called in the receiver thread at least every
-    `tick.interval()` seconds, which may be None; `on_wake` after wake() was."""
+    `tick.interval()` seconds, which may be None; `on_wake` after wake() was. `settle` and `is_idle` are
+    for who reads directly: see _direct."""
 
-    def __init__(self, sock, where, on_frame, on_lost, on_wake, tick):
+    def __init__(self, sock, where, on_frame, on_lost, on_wake, tick, settle, is_idle):
         self.address = _text(where)
         self._sock = sock
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._on_wake = on_wake
         self._tick = tick
+        self._is_idle = is_idle
+        self.direct = Direct(sock, settle, self.wake)
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
@@ -203,6 +207,11 @@ class Connection:
             self._queued = 0
             self._drained.notify_all()
         try:
+            self._sock.shutdown(socket.SHUT_RDWR)  # who reads directly is woken
+        except OSError:
+            pass
+        self.direct.end()
+        try:
             self._on_lost(reason)
         finally:
             for sock in (self._sock, self._wake_read, self._wake_write):
@@ -215,10 +224,13 @@ class Connection:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.register(wake, select.POLLIN)
-        writing = False
+        direct = self.direct
+        direct.begin()
+        awaited = select.POLLIN
         while True:
             interval = self._tick.interval()
-            events = poll.poll(None if interval is None else interval * 1000)
+            pause = direct.pause(interval)
+            events = poll.poll(None if pause is None else pause * 1000)
             if interval is not None:
                 self._tick()
             for ready, event in events:
@@ -239,9 +251,12 @@ class Connection:
                         self._on_frame(header, payload)
             if self._lost is not None:
                 return self._lost
-            if writing != bool(self._queue):
-                writing = not writing
-                poll.modify(fd, select.POLLIN | (select.POLLOUT if writing else 0))
+            wanted = select.POLLOUT if self._queue else 0
+            if direct.reads(reader.is_empty() and self._is_idle()):
+                wanted |= select.POLLIN
+            if awaited != wanted:
+                awaited = wanted
+                poll.modify(fd, wanted)
 
     def _flush(self):
         with self._lock:

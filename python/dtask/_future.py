@@ -264,9 +264,10 @@ class Future(_Base):
         end = None if timeout is None else monotonic() + timeout
         if self._state == PENDING:
             self._session.check(self.key)
-            with self._condition:
-                if self._state is PENDING:
-                    _nesting.wait(self._condition.wait, timeout)
+            if not _nesting.level():
+                self._session.connection.direct.read_for(self, end)
+            if self._state is PENDING:
+                self._wait(timeout, end)
         if self._state == CANCELLED_AND_NOTIFIED:
             raise CancelledError()
         if self._state != FINISHED:
@@ -279,6 +280,12 @@ class Future(_Base):
 
             bring(self, timeout, end)
             self._unpickle()  # it was lost instead, as its task failed
+
+    def _wait(self, timeout, end):
+        left = None if timeout is None else max(end - monotonic(), 0.0)
+        with self._condition:
+            if self._state is PENDING:
+                _nesting.wait(self._condition.wait, left)
 
     def _unpickle(self):
         """Unpickle what came, in one thread; without the lock, for it may take long, and run code

@@ -59,7 +59,14 @@ class Session:
         sock, where, token = connect(locate, timeout)
         self.fetcher = Fetcher(token)
         self.connection = Connection(
-            sock, where, self._on_frame, self._on_lost, self._on_wake, self.progress
+            sock,
+            where,
+            self._on_frame,
+            self._on_lost,
+            self._on_wake,
+            self.progress,
+            self._settle_peeked,
+            self.is_idle,
         )
         _sessions.add(self)
         self.connection.start()
@@ -192,6 +199,30 @@ class Session:
                 answer.set_result(header)
         elif kind == "bye":
             self._bye = str(header.get("why", ""))
+
+    def _settle_peeked(self, data):
+        """Settle the futures of frames that a waiter has looked at, in his thread; see _direct. False
+        where there is anything but whole results of futures that nobody has hung something on."""
+        view = memoryview(data)
+        start, end = 0, len(data)
+        while start < end:
+            if end - start < 8:
+                return False
+            header_length, length = _wire.parse_lengths(view, start)
+            body = start + 8 + header_length
+            start = body + length
+            if start > end:
+                return False
+            header = _wire.parse_header(view[body - header_length : body])
+            if header["t"] != "done" or len(header["k"]) != 1:
+                return False
+            number = header["k"][0]
+            future = self._pending.get(number)
+            if future is None or (future._watched and future._done_callbacks):
+                return False
+            future._finish(data[body:start])
+            self._pending.pop(number, None)
+        return True
 
     def _on_done(self, header, payload):
         numbers, lengths = header["k"], header["len"]

@@ -131,6 +131,10 @@ class FrameReader:
         self._large = None  # buffer of one frame that does not fit
         self._large_end = 0
 
+    def is_empty(self):
+        """Whether it has no part of a frame."""
+        return self._start == self._end and self._large is None
+
     def fill(self, sock):
         """Read once. False at end of file; BlockingIOError where nothing is there."""
         if self._large is not None:
