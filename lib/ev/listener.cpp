@@ -118,7 +118,8 @@ Result<std::unique_ptr<Listener>> Listener::start(Loop &loop, Fd bound, OnAccept
 
 void Listener::on_error(int error) {
     rest_.set(rest_ms);
-    if (std::exchange(told_, true)) return;
+    static bool told = false; // a port and the socket beside it suffer together
+    if (std::exchange(told, true)) return;
     rlimit limit{};
     bool ours = error == EMFILE && ::getrlimit(RLIMIT_NOFILE, &limit) == 0;
     log::warning(

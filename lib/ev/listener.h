@@ -2,8 +2,9 @@
 //
 // Listener: a TCP port on which connections are accepted, or the Unix-domain
 // socket beside one, which costs those on the same machine less. Where the process
-// runs out of descriptors it says so once, and stops accepting for a moment
-// instead of spinning: who comes meanwhile waits in the kernel's queue.
+// runs out of descriptors it says so once for all its listeners, and stops
+// accepting for a moment instead of spinning: who comes meanwhile waits in the
+// kernel's queue.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +47,6 @@ private:
     std::uint16_t port_ = 0;
     std::unique_ptr<evconnlistener, FreeListener> listener_;
     Timer rest_;
-    bool told_ = false;
 };
 
 } // namespace dtask::ev
