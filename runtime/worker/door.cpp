@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t most_strangers = 64;
 constexpr std::size_t most_proven = 1024;
-constexpr std::size_t most_asked = 1024; // values, of one connection
-constexpr std::size_t piece = 512u << 10; // stays in the caches of who copies it
+constexpr std::size_t most_asked = 1024;      // values, of one connection
+constexpr std::size_t piece = 512u << 10;     // stays in the caches of who copies it
 constexpr std::size_t most_queued = 2u << 20; // bytes, of one connection
 
 } // namespace

@@ -72,7 +72,8 @@ void Executor::born(pid_t pid) {
     if (doomed_) kill();
 }
 
-void Executor::stillborn(int status) {
+void Executor::stillborn(int status, std::string why) {
+    why_ = std::move(why);
     unwanted_ = nullptr;
     status_ = status;
     die_if_over();

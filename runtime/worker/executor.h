@@ -65,8 +65,10 @@ public:
     ~Executor();
 
     void born(pid_t pid);
-    /// There is no process; `status` is what its maker's end, or ours, says of the reason.
-    void stillborn(int status);
+    /// There is no process; `status` is what its maker's end, or ours, says of the reason, and
+    /// `why` says it in words, where there are better ones.
+    void stillborn(int status, std::string why = {});
+    const std::string &why_stillborn() const { return why_; }
 
     pid_t pid() const { return pid_; } ///< 0: not born yet
     bool ready() const { return ready_; }
@@ -110,6 +112,7 @@ private:
     bool doomed_ = false;            ///< killed before it was born
     bool ready_ = false, closed_ = false, dead_ = false, overdue_ = false;
     bool blocked_ = false, retired_ = false, introduced_ = false;
+    std::string why_;
     std::optional<int> status_;
     std::deque<Call> in_flight_;
     std::unordered_set<std::uint64_t> functions_; ///< that the process has

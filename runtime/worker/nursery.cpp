@@ -113,8 +113,8 @@ void Nursery::on_data() {
         auto *executor = found->second.executor;
         unborn_.erase(found); // closes the process' end here
         if (reply.pid <= 0) {
-            log::info(std::string("an executor was not forked: ") + std::strerror(-reply.pid));
-            executor->stillborn(exit_code::not_found << 8);
+            executor->stillborn(exit_code::not_found << 8,
+                                std::string("fork: ") + std::strerror(-reply.pid));
             continue;
         }
         executor->born(reply.pid);
@@ -158,7 +158,7 @@ void Nursery::on_over(int status) {
         if (auto spawned = spawn(spec); spawned)
             unborn.executor->born(*spawned);
         else
-            unborn.executor->stillborn(exit_code::not_found << 8);
+            unborn.executor->stillborn(exit_code::not_found << 8, spawned.error().text());
     }
 }
 

@@ -15,7 +15,7 @@ namespace dtask::worker {
 
 namespace {
 
-constexpr double ahead_us = 1'000;    // work to give an executor ahead
+constexpr double ahead_us = 1'000;     // work to give an executor ahead
 constexpr std::size_t most_ahead = 16; // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
 
@@ -387,7 +387,10 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
         log::info("an executor did not start beside calls that wait: over the memory limit");
     } else if (!executor->ready()) {
         failed_starts_++;
-        last_start_ = describe_status(status) + (memory_kill ? ", over the memory limit" : "");
+        const auto &why = executor->why_stillborn();
+        last_start_ =
+            !why.empty() ? why
+                         : describe_status(status) + (memory_kill ? ", over the memory limit" : "");
         log::info("an executor did not start: " + last_start_);
     } else if (!calls.empty()) {
         Call culprit = std::move(calls.front());

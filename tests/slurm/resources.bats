@@ -72,6 +72,7 @@ small_places() {
     wait_for "the first results" 60 has_field started
     # Of what the user has on this machine one process more is too many.
     as_user prlimit --nproc=1:1 --pid "$(one_process worker 2)"
+    as_user prlimit --nproc=1:1 --pid "$(pgrep -P "$(one_process worker 2)" -f dtask._nursery)"
     kill -KILL "$(one_process executor 2)"
     end_step 90
     expect_code 0
