@@ -107,9 +107,10 @@ def show(title, rows):
 
 
 def write(path, rows):
-    """Write the rows as JSON, their targets as texts."""
+    """Write the rows as JSON, their targets as texts: a number is the least ratio."""
     if path:
-        rows = [{**one, "target": one["target"] and f">= {one['target']:g}x"} for one in rows]
+        rows = [one if isinstance(one["target"], str) else
+                {**one, "target": one["target"] and f">= {one['target']:g}x"} for one in rows]
         with open(path, "w", encoding="utf-8") as file:
             json.dump(rows, file, indent=1)
             file.write("\n")
