@@ -66,7 +66,7 @@ class Session:
             self._on_wake,
             self.progress,
             self._settle_peeked,
-            self.is_idle,
+            lambda: not self._pending,  # is_idle would look at every value that is away
         )
         _sessions.add(self)
         self.connection.start()
