@@ -10,6 +10,7 @@
 #include "config.h"
 #include "lib/base/env.h"
 #include "lib/base/exit_codes.h"
+#include "runtime/cli/map.h"
 #include "runtime/cli/run.h"
 #include "runtime/cli/status.h"
 
@@ -63,6 +64,49 @@ struct RunArguments {
     }
 };
 
+void declare(CLI::App &app, cli::MapRequest &map) {
+    app.add_option("-a,--arg-file", map.files, "file of inputs, a line each; - is standard input")
+        ->allow_extra_args(false);
+    app.add_flag("-0,--null", map.null, "inputs end with a byte 0 instead of a newline");
+    app.add_option("-C,--colsep", map.separator, "cut each input line into columns at this text");
+    app.add_flag("--csv", map.csv, "inputs are CSV; the first line names the columns");
+    app.add_option("--header", map.header, ": the first line of inputs names the columns");
+    app.add_flag("--link,--xapply", map.link,
+                 "take one input of each source, not all combinations");
+    app.add_flag("--keep-empty", map.keep_empty, "an empty line is an input too");
+    app.add_option("-c,--cpus", map.cpus, "CPUs that each job takes of its worker")
+        ->check(CLI::Range(1u, 4096u));
+    app.add_option("-m,--memory", map.memory, "memory that each job may have, as 500M");
+    app.add_option("-t,--timeout", map.timeout, "seconds that each job may run, or 10m, 2h");
+    app.add_option("-r,--retries", map.retries, "how often a job that fails is run again")
+        ->check(CLI::Range(0u, 1000u));
+    app.add_option("--max-fails", map.max_fails, "stop when so many jobs have failed")
+        ->check(CLI::Range(1u, 1'000'000'000u));
+    app.add_flag("-k,--keep-order", map.keep_order, "write output in the order of the inputs");
+    app.add_flag("--tag", map.tag, "put each job's inputs before each line of its output");
+    app.add_flag("--shell", map.shell, "always run the command by a shell");
+    app.add_flag("-q,--quote", map.quote, "never run the command by a shell");
+    app.add_option("-w,--workdir,--wd", map.workdir, "directory of the jobs (default: this one)");
+    app.add_option("--env", map.variables, "NAME or NAME=VALUE for the jobs; may be repeated")
+        ->allow_extra_args(false);
+    app.add_option("-i,--input", map.input, "file that each job reads as its standard input");
+    app.add_option("-o,--output", map.output, "file for each job's output and errors, as out/{#}");
+    app.add_option("-e,--errors", map.errors, "file for each job's errors");
+    app.add_option("--joblog", map.joblog, "write a line for each job that has ended");
+    app.add_option("-j,--journal", map.journal, "remember in this file which jobs are done");
+    app.add_flag("--resume", map.resume, "run only what the journal does not have as done");
+    app.add_flag("--dry-run", map.dry_run, "print the commands, and run none");
+    app.add_option("--progress", map.progress, "auto, bar, lines or none")
+        ->check(CLI::IsMember({"auto", "bar", "lines", "none"}));
+    app.add_option("--scheduler-file", map.scheduler_file,
+                   "scheduler file of the cluster (default: the cluster that this is a client of, "
+                   "$DTASK_SCHEDULER_FILE, else the newest in .dtask/)");
+    app.add_option("command", map.command, "the command, with {} where an input goes");
+    app.positionals_at_end();
+    app.footer("Inputs follow the command: ::: VALUE..., :::: FILE...; else they are the lines of "
+               "standard input.");
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -85,8 +129,17 @@ int main(int argc, char **argv) {
     status_command->add_flag("--ping", status.ping,
                              "also reach each worker over the network of the tasks");
 
+    cli::MapRequest map;
+    auto *map_command =
+        app.add_subcommand("map", "run a command for each of many inputs on a running cluster");
+    declare(*map_command, map);
+
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (!arguments.empty() && arguments.front() == "map")
+        arguments = cli::cut_inputs(arguments, map);
+    std::reverse(arguments.begin(), arguments.end()); // as CLI11 wants them
     try {
-        app.parse(argc, argv);
+        app.parse(std::move(arguments));
     } catch (const CLI::ParseError &error) { // how CLI11 reports, --help included
         if (error.get_exit_code() == 0) return app.exit(error);
         return refuse(Error(error.what()));
@@ -100,6 +153,12 @@ int main(int argc, char **argv) {
         for (std::size_t at; (at = text.find("--dtask-")) != std::string::npos;)
             text.replace(at, 8, "--");
         return refuse(Error(std::move(text)));
+    }
+    if (map_command->parsed()) {
+        auto code = cli::map(map, env);
+        if (code) return *code;
+        std::cerr << "dtask map: " << code.error().text() << '\n';
+        return exit_code::usage;
     }
     auto text = cli::status(status, env);
     if (!text) return refuse(text.error());

@@ -92,6 +92,10 @@ void raise_descriptor_limit() {
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) inherited_descriptors = limit;
 }
 
+const rlimit *inherited_descriptor_limit() {
+    return inherited_descriptors ? &*inherited_descriptors : nullptr;
+}
+
 Result<pid_t> spawn(const SpawnSpec &spec) {
     auto argv_text = spec.argv;
     auto env_text = spec.env.strings();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "lib/base/env.h"
@@ -40,6 +41,9 @@ struct SpawnSpec {
 /// Raises this process' soft limit of descriptors to the hard one: a login shell's is soon
 /// reached. What it spawns gets the one that it had, for programs that call select().
 void raise_descriptor_limit();
+
+/// The one that it had; null where it was not raised.
+const rlimit *inherited_descriptor_limit();
 
 Result<pid_t> spawn(const SpawnSpec &spec);
 

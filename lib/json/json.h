@@ -29,6 +29,7 @@ public:
 
     static Json object();
     static Json array();
+    static Json text(std::string_view value);
     static Result<Json> parse(std::string_view text);
     /// The same by jansson alone, for tests: slower, and never anything else.
     static Result<Json> parse_as_tree(std::string_view text);

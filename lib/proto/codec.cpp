@@ -37,6 +37,12 @@ Json about(const Register &m) {
         .set("address", m.address);
 }
 
+Json amounts(const Resources &resources) {
+    Json object = Json::object();
+    for (const auto &[name, amount] : resources) object.set(name.c_str(), amount);
+    return object;
+}
+
 } // namespace
 
 std::string_view name_of(FailureKind kind) { return failure_names[static_cast<std::size_t>(kind)]; }
@@ -83,11 +89,7 @@ Result<WorkerCount> decode_worker_count(const Frame &frame) {
 Frame encode(const Register &m, const char *type) {
     Frame frame{about(m), {}};
     frame.header.set("t", type).set("store", m.store);
-    if (!m.resources.empty()) {
-        Json resources = Json::object();
-        for (const auto &[name, amount] : m.resources) resources.set(name.c_str(), amount);
-        frame.header.set("resources", std::move(resources));
-    }
+    if (!m.resources.empty()) frame.header.set("resources", amounts(m.resources));
     if (!m.without_group.empty()) frame.header.set("without_group", m.without_group);
     return frame;
 }
@@ -137,6 +139,7 @@ Result<Died> decode_died(const Frame &frame) {
 Frame encode(Function m) {
     Frame frame = make_frame("function");
     frame.header.set("f", m.f).set("name", m.name);
+    if (m.cpus > 0) frame.header.set("cpus", m.cpus);
     frame.payload = std::move(m.pickled);
     return frame;
 }
@@ -146,8 +149,25 @@ Result<Function> decode_function(Frame frame) {
     Reader in(frame.header);
     in.natural("f", m.f);
     in.text("name", m.name);
+    if (frame.header.has("cpus")) in.natural("cpus", m.cpus);
     m.pickled = std::move(frame.payload);
     return in.done(std::move(m));
+}
+
+Frame encode(Submit m) {
+    Frame frame = make_frame("submit");
+    frame.header.set("f", m.f).set("k", std::move(m.k)).set("len", std::move(m.len));
+    if (m.retries > 0) frame.header.set("retries", m.retries);
+    if (m.priority != 0) frame.header.set("priority", m.priority);
+    if (m.timeout_ms > 0) frame.header.set("timeout", m.timeout_ms);
+    if (!m.needs.workers.empty()) {
+        Json workers = Json::array();
+        for (const auto &name : m.needs.workers) workers.append(Json::text(name));
+        frame.header.set("workers", std::move(workers));
+    }
+    if (!m.needs.resources.empty()) frame.header.set("resources", amounts(m.needs.resources));
+    frame.payload = std::move(m.payload);
+    return frame;
 }
 
 Result<Submit> decode_submit(Frame frame) {

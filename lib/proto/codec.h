@@ -15,6 +15,7 @@ Frame encode(const Register &message, const char *type = "register");
 Frame encode(const Unfit &message);
 Frame encode(const Died &message);
 Frame encode(Function message);
+Frame encode(Submit message);
 Frame encode(Run message);
 Frame encode(Done message);
 Frame encode(Results message);

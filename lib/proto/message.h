@@ -49,6 +49,9 @@ struct Died {
 struct Function {
     std::uint64_t f = 0;
     std::string name, pickled;
+    /// Its tasks are commands that take so many CPUs each, and `pickled` is a model::Command
+    /// that they have in common; 0: it is a function of Python.
+    std::uint64_t cpus = 0;
 };
 
 /// Amounts by name. A worker has `cpus` (its nthreads), `memory` (its limit in

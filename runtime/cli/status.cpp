@@ -2,7 +2,6 @@
 #include "runtime/cli/status.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -21,23 +20,6 @@ namespace dtask::cli {
 namespace {
 
 constexpr std::int64_t answer_ms = 5'000;
-
-Result<std::string> newest_connection_file() {
-    std::error_code error;
-    std::filesystem::path newest;
-    std::filesystem::file_time_type when;
-    for (const auto &entry : std::filesystem::directory_iterator(".dtask", error)) {
-        if (entry.path().extension() != ".json") continue;
-        auto time = entry.last_write_time(error);
-        if (error || (!newest.empty() && time <= when)) continue;
-        newest = entry.path();
-        when = time;
-    }
-    if (newest.empty())
-        return fail("no running cluster found: no scheduler file in .dtask/ here; accepted: "
-                    "--scheduler-file=FILE, or the variable DTASK_SCHEDULER_FILE");
-    return newest.string();
-}
 
 // One question to one address: `ask`, and the first frame of type `answer`.
 struct Question {
@@ -111,13 +93,9 @@ std::string table(const client::Connection &connection, const proto::Info &info,
 } // namespace
 
 Result<std::string> status(const StatusRequest &request, const Env &env) {
-    Result<std::string> path = request.scheduler_file.empty()
-                                   ? env.get_or("DTASK_SCHEDULER_FILE", "")
-                                   : request.scheduler_file;
-    if (path->empty()) path = newest_connection_file();
-    if (!path) return fail_from(std::move(path));
-    auto connection = client::read_connection_file(*path);
-    if (!connection) return fail_from(std::move(connection), "scheduler file");
+    auto connection =
+        client::find_connection(request.scheduler_file, env.get_or("DTASK_SCHEDULER_FILE", ""));
+    if (!connection) return fail_from(std::move(connection));
 
     std::vector<Question> scheduler(1);
     scheduler[0].address = connection->address;

@@ -82,6 +82,36 @@ Result<Connection> read_connection_file(const std::string &path) {
                       ""};
 }
 
+namespace {
+
+Result<std::string> newest_connection_file() {
+    std::error_code error;
+    std::filesystem::path newest;
+    std::filesystem::file_time_type when;
+    for (const auto &entry : std::filesystem::directory_iterator(".dtask", error)) {
+        if (entry.path().extension() != ".json") continue;
+        auto time = entry.last_write_time(error);
+        if (error || (!newest.empty() && time <= when)) continue;
+        newest = entry.path();
+        when = time;
+    }
+    if (newest.empty())
+        return fail("no running cluster found: no scheduler file in .dtask/ here; accepted: "
+                    "--scheduler-file=FILE, or the variable DTASK_SCHEDULER_FILE");
+    return newest.string();
+}
+
+} // namespace
+
+Result<Connection> find_connection(const std::string &chosen, const std::string &variable) {
+    Result<std::string> path = chosen.empty() ? variable : chosen;
+    if (path->empty()) path = newest_connection_file();
+    if (!path) return fail_from(std::move(path));
+    auto connection = read_connection_file(*path);
+    if (!connection) return fail_from(std::move(connection), "scheduler file");
+    return connection;
+}
+
 void remove_connection_file(const std::string &path, const proto::Token &token) {
     auto present = read_connection_file(path);
     if (!present || present->token.bytes() != token.bytes()) return;

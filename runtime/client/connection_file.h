@@ -28,6 +28,8 @@ std::string connection_file_path(const model::LaunchSpec &spec);
 /// that has ended but not over another's (runtime/client/probe.h).
 Result<void> write_connection_file(const std::string &path, const Connection &connection);
 Result<Connection> read_connection_file(const std::string &path);
+/// The one that was chosen; else that of `variable`; else the newest in .dtask/ here.
+Result<Connection> find_connection(const std::string &chosen, const std::string &variable);
 /// Removes it if it is of the cluster with this token, for another step may
 /// have taken the name, and the directory .dtask where nothing else is in it.
 void remove_connection_file(const std::string &path, const proto::Token &token);

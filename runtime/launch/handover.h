@@ -22,6 +22,9 @@ constexpr std::string_view restart_variable = "DTASK_RESTART";
 /// The directory for the values that a worker keeps; executors see it too.
 constexpr std::string_view store_variable = "DTASK_STORE";
 
+/// Set for workers whose client runs commands: they start executors when a function comes.
+constexpr std::string_view commands_variable = "DTASK_COMMANDS";
+
 /// Tells the scheduler that its launcher has died, so that it can tell the
 /// others and clear up. One that nobody sends for another reason.
 constexpr int scheduler_death_signal = SIGPWR;

@@ -132,6 +132,7 @@ void Launcher::start_worker() {
     auto env = worker_environment(env_, spec_, executor_python(env_, command_, arguments_),
                                   script_directory(env_, command_, arguments_),
                                   {directories_.scratch(), directories_.store()}, python_dir_);
+    if (runs_commands(command_, arguments_)) env.set(commands_variable, "1");
     auto starts = worker_restarts_ + worker_redials_;
     if (starts > 0) env.set(restart_variable, std::to_string(starts));
     auto pid = start_service("worker", env, cpus_.worker, SIGKILL);

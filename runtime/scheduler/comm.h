@@ -25,8 +25,9 @@ class Comm {
 public:
     virtual ~Comm() = default;
 
+    /// cpus: 0, or the CPUs that each of its tasks takes, which are commands.
     virtual void function(WorkerId to, FunctionId f, std::string_view name,
-                          std::string_view pickled) = 0;
+                          std::string_view pickled, std::uint64_t cpus) = 0;
     virtual void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,
                      std::uint32_t timeout_ms, std::span<const Input> inputs,
                      std::string_view args) = 0;

@@ -84,6 +84,7 @@ struct Function {
     ClientId client;
     std::string name;
     std::string pickled;
+    std::uint64_t cpus = 0;  ///< that each of its tasks takes, where they are commands; else 0
     double mean_us = -1;     ///< running mean of its run times; below 0 = not known yet
     std::uint64_t tasks = 0; ///< tasks that need it
     bool orphan = false;     ///< its client has gone
@@ -170,6 +171,7 @@ struct Worker {
     std::uint64_t blocked = 0; ///< of `assigned`, begun, and holding no slot: they wait for others
     std::uint64_t memory = 0;
     std::uint64_t done = 0;
+    std::uint64_t slots = 1; ///< tasks that it runs at a time, of the kind that it had last
     std::int64_t heard_us = 0;
     bool in_idle_order = false;
     bool over = false;     ///< it is counted in Core::over

@@ -20,7 +20,7 @@ using State = Task::State;
 
 void send_function(Reactor r, WorkerId worker, Function &function) {
     if (function.holders.insert(worker).second)
-        r.comm.function(worker, function.id, function.name, function.pickled);
+        r.comm.function(worker, function.id, function.name, function.pickled, function.cpus);
 }
 
 // To a worker with room, whose place in `idle_order` is the caller's to change.
@@ -30,6 +30,7 @@ void assign(Reactor r, TaskId id, Task &task, WorkerId worker_id, Worker &worker
     task.instance.value++;
     task.state = State::gathering;
     worker.assigned.push_back(id);
+    worker.slots = placement::slots(worker, r.core.functions.at(task.function));
     if (task.restricted)
         for (const auto &[name, amount] : task.restricted->needs->resources)
             worker.used[name] += amount;
@@ -70,7 +71,7 @@ void rebalance(Reactor r) {
     if (r.core.idle_order.empty() || r.core.ready_count > 0 || r.core.answering > 0) return;
     if (r.core.over == 0) return;
     const auto &[load, idle] = *r.core.idle_order.begin();
-    if (load >= r.core.workers.at(idle).about.concurrency) return;
+    if (load >= r.core.workers.at(idle).slots) return;
     auto donor = placement::donor(r.core);
     if (!donor) return;
     Worker &worker = r.core.workers.at(*donor);

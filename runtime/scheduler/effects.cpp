@@ -23,10 +23,11 @@ Outbox *Server::outbox(ClientId id) {
     return found == client_peers_.end() ? nullptr : outbox(found->second);
 }
 
-void Server::function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled) {
+void Server::function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled,
+                      std::uint64_t cpus) {
     if (auto *out = outbox(to))
-        out->frame(
-            proto::encode(proto::Function{f.value, std::string(name), std::string(pickled)}));
+        out->frame(proto::encode(
+            proto::Function{f.value, std::string(name), std::string(pickled), cpus}));
 }
 
 void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,

@@ -31,10 +31,15 @@ double backlog_us(const Core &core, const Worker &worker) {
     }
     double each = sum / static_cast<double>(looked_at);
     return each * static_cast<double>(worker.load()) /
-           static_cast<double>(worker.about.concurrency);
+           static_cast<double>(worker.slots);
 }
 
 } // namespace
+
+std::uint64_t slots(const Worker &worker, const Function &function) {
+    if (function.cpus == 0) return worker.about.concurrency;
+    return std::max<std::uint64_t>(worker.about.nthreads / function.cpus, 1);
+}
 
 std::uint64_t depth(const Worker &worker, const Function &function) {
     std::uint64_t queue = 1; // of a function not measured yet, or a slow one
@@ -42,11 +47,11 @@ std::uint64_t depth(const Worker &worker, const Function &function) {
         queue = std::clamp<std::uint64_t>(
             static_cast<std::uint64_t>(queue_us / std::max(function.mean_us, 1.0)), 1,
             longest_queue);
-    return worker.about.concurrency * (1 + queue);
+    return slots(worker, function) * (1 + queue);
 }
 
 bool may_take(const Worker &worker) {
-    return worker.load() < worker.about.concurrency * (1 + longest_queue);
+    return worker.load() < worker.slots * (1 + longest_queue);
 }
 
 // With n to a worker the messages take ready / n * message_us and each worker n * mean_us:
@@ -145,7 +150,7 @@ std::optional<WorkerId> nearest(const Core &core, const Task &task) {
 }
 
 std::uint64_t surplus(const Worker &worker) {
-    std::uint64_t busy = worker.about.concurrency + worker.asked;
+    std::uint64_t busy = worker.slots + worker.asked;
     return worker.load() > busy ? worker.load() - busy : 0;
 }
 

@@ -15,6 +15,9 @@
 
 namespace dtask::scheduler::placement {
 
+/// How many tasks of `function` the worker runs at a time: commands as its CPUs allow.
+std::uint64_t slots(const Worker &worker, const Function &function);
+
 /// How many tasks of `function` the worker should hold at most.
 std::uint64_t depth(const Worker &worker, const Function &function);
 

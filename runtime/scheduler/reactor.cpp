@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/base/strings.h"
+#include "lib/model/command.h"
 #include "lib/proto/frame.h"
 #include "runtime/scheduler/data.h"
 #include "runtime/scheduler/life.h"
@@ -67,6 +68,9 @@ Result<void> on_function(Reactor r, ClientId id, proto::Function message) {
     if (message.pickled.size() > proto::max_value)
         return fail("function " + std::to_string(message.f) + " has more than " +
                     format_size(proto::max_value));
+    model::Command common;
+    if (message.cpus > 0)
+        if (auto ok = model::Command::decode(message.pickled, common); !ok) return ok;
     auto function = fresh<FunctionTag>(r.core);
     client.functions.emplace(message.f, function);
     Function entry;
@@ -74,6 +78,7 @@ Result<void> on_function(Reactor r, ClientId id, proto::Function message) {
     entry.client = id;
     entry.name = std::move(message.name);
     entry.pickled = std::move(message.pickled);
+    entry.cpus = message.cpus;
     r.core.functions.emplace(function, std::move(entry));
     return {};
 }
@@ -232,7 +237,7 @@ proto::Info info(const Core &core, const Clock &clock) {
     info.failed = core.failed;
     for (const auto &[id, worker] : core.workers) {
         std::uint64_t running =
-            std::min(worker.assigned.size(), worker.about.concurrency + worker.blocked);
+            std::min<std::uint64_t>(worker.assigned.size(), worker.slots + worker.blocked);
         info.running += running;
         info.waiting += worker.assigned.size() - running;
         info.workers.push_back(

@@ -75,8 +75,8 @@ private:
     };
 
     // Comm
-    void function(WorkerId to, FunctionId f, std::string_view name,
-                  std::string_view pickled) override;
+    void function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled,
+                  std::uint64_t cpus) override;
     void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance, std::uint32_t timeout_ms,
              std::span<const Input> inputs, std::string_view args) override;
     void retract(WorkerId to, TaskId task, InstanceId instance) override;

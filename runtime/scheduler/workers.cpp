@@ -75,6 +75,7 @@ WorkerId on_new_worker(Reactor r, proto::Register about) {
     r.core.unfit.erase(about.task);
     r.core.seen.insert(about.task);
     worker.about = std::move(about);
+    worker.slots = worker.about.concurrency;
     r.core.nodes[worker.about.node].insert(id);
     worker.heard_us = r.clock.now_us();
     r.core.alone_us.reset();
@@ -99,7 +100,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     for (auto data_id : worker.holds) data::lose(r, data_id, id);
 
     // It runs in the order of dispatch: only the first ones can have begun.
-    std::uint64_t begun = worker.about.concurrency + worker.blocked;
+    std::uint64_t begun = worker.slots + worker.blocked;
     std::vector<TaskId> rest;
     for (auto task_id : worker.assigned) {
         Task *task = held_by(r.core, id, task_id);

@@ -75,7 +75,11 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     if (!resources) return fail_from(std::move(resources));
     about.resources = std::move(*resources);
 
+    settings.first_slot = std::uint64_t{spec.rank} * spec.cpus_per_task + 1;
+    settings.lazy = env.get(launch::commands_variable).has_value();
+    env.unset(launch::commands_variable);
     auto python = find_program(env.get_or("DTASK_PYTHON", "python3"), env.get_or("PATH", ""));
+    if (!python && settings.lazy) python = "python3"; // told if a function comes
     if (!python) return fail_from(std::move(python), "interpreter of the workers");
     auto &executor = settings.executor;
     executor.program = *python;

@@ -61,6 +61,15 @@ proto::Failure overdue(const Call &call) {
                       "ran longer than " + std::to_string(call.timeout_ms) + " ms");
 }
 
+proto::Failure over_own_limit(const Call &call, std::uint64_t limit, std::uint64_t peak) {
+    auto failure = failure_of(call, proto::FailureKind::memory,
+                              "passed its own memory limit of " + format_size(limit) + " (peak " +
+                                  format_size(peak) + ")");
+    failure.limit = limit;
+    failure.peak = peak;
+    return failure;
+}
+
 proto::Failure died(const Call &call, int status, const std::optional<MemoryKill> &memory) {
     auto failure = failure_of(call, proto::FailureKind::crashed,
                               "the process that ran it ended with " + describe_status(status));

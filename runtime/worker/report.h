@@ -29,6 +29,9 @@ proto::Failure not_stored(const Call &call, const std::string &why);
 /// It took longer than it may, and its executor was killed.
 proto::Failure overdue(const Call &call);
 
+/// It had more memory than it asked for, and was killed. Bytes.
+proto::Failure over_own_limit(const Call &call, std::uint64_t limit, std::uint64_t peak);
+
 /// Of a worker's memory, where an executor was killed for it. Bytes.
 struct MemoryKill {
     std::uint64_t limit = 0, peak = 0;

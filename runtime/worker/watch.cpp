@@ -13,18 +13,18 @@ namespace {
 constexpr std::int64_t stat_ms = 1'000;
 constexpr std::int64_t look_ms = 20; // between looks at resident sets
 
-std::vector<pid_t> pids_of(const std::vector<Executor *> &executors) {
-    std::vector<pid_t> pids;
-    for (const auto *executor : executors) pids.push_back(executor->pid());
-    return pids;
-}
-
 } // namespace
 
 Watch::Watch(ev::Loop &loop, Memory memory, Values &values, Host host)
     : memory_(std::move(memory)), values_(values), host_(std::move(host)),
       stat_(loop, stat_ms, [this] { stat(); }) {
     if (memory_.needs_watch()) look_.emplace(loop, look_ms, [this] { look(); });
+}
+
+Pids Watch::pids_of(const std::vector<Executor *> &executors) const {
+    Pids pids = host_.commands();
+    for (const auto *executor : executors) pids.push_back(executor->pid());
+    return pids;
 }
 
 SharedMemory Watch::shared(const std::vector<Executor *> &executors) const {
@@ -53,6 +53,7 @@ void Watch::look() {
     if (!victim) return;
     for (auto *executor : executors)
         if (executor->pid() == *victim) return executor->kill();
+    if (host_.kill_command(*victim)) return;
     log::warning("process " + std::to_string(*victim) +
                  ", which a function had left behind, was killed: the worker had passed its memory "
                  "limit, and most of it was there");

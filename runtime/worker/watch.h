@@ -21,6 +21,9 @@ class Watch {
 public:
     struct Host {
         std::function<std::vector<Executor *>()> executors; ///< those that live
+        std::function<Pids()> commands = [] { return Pids(); };
+        /// False where the process is no command.
+        std::function<bool(pid_t)> kill_command = [](pid_t) { return false; };
         std::function<void(std::uint64_t bytes)> on_stat;   ///< once a second
     };
 
@@ -34,6 +37,7 @@ public:
 private:
     void stat();
     void look();
+    Pids pids_of(const std::vector<Executor *> &executors) const;
     SharedMemory shared(const std::vector<Executor *> &executors) const;
 
     Memory memory_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "lib/base/exit_codes.h"
@@ -45,6 +46,8 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
           [this] { feed(); }),
       watch_(loop, std::move(memory), values_,
              {.executors = [this] { return executors(); },
+              .commands = [this] { return commands_ ? commands_->pids() : Pids(); },
+              .kill_command = [this](pid_t pid) { return commands_->kill_for_memory(pid); },
               .on_stat = [this](std::uint64_t bytes) { stat(bytes); }}),
       child_(loop, SIGCHLD, [this] { on_child(); }), terminate_(loop, SIGTERM, [this] { end(0); }),
       interrupt_(loop, SIGINT, [this] {
@@ -53,6 +56,8 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
       }) {
     settings_.executor.join_fds = settings_.nursery.join_fds = watch_.memory().join_fds();
     settings_.nursery.env = settings_.executor.env;
+    commands_.emplace(loop_, command_place(),
+                      [this](Commands::Outcome outcome) { on_command_ended(std::move(outcome)); });
     nursery_.emplace(loop_, settings_.executor, settings_.nursery);
     slots_.resize(settings_.about.concurrency);
 }
@@ -66,10 +71,11 @@ Result<int> Worker::run() {
     if (!door) return fail_from(std::move(door));
     door_ = std::move(*door);
     // Executors start while the scheduler is looked for.
-    for (std::size_t n = 0; n < slots_.size(); n++) start_executor(n);
+    for (std::size_t n = 0; n < slots_.size() && !settings_.lazy; n++) start_executor(n);
     dial(settings_.candidates);
     loop_.run();
     slots_.clear(); // kills them
+    commands_.reset();
     return exit_code_.value_or(exit_code::cluster_lost);
 }
 
@@ -112,6 +118,10 @@ Result<void> Worker::handle(proto::Frame frame) {
     if (type == "function") {
         auto m = proto::decode_function(std::move(frame));
         if (!m) return fail_from(std::move(m));
+        if (m->cpus > 0) {
+            if (auto ok = commands_->add(m->f, m->pickled, m->cpus); !ok) return ok;
+            m->pickled.clear();
+        }
         functions_[m->f] = {std::move(m->name), std::move(m->pickled)};
     } else if (type == "retract" || type == "kill") {
         auto refs = proto::decode_refs(frame);
@@ -122,6 +132,7 @@ Result<void> Worker::handle(proto::Frame frame) {
         if (!column) return fail_from(std::move(column));
         for (auto f : *column) {
             functions_.erase(f);
+            commands_->forget(f);
             for (auto &slot : slots_)
                 if (slot.executor) slot.executor->forget(f);
         }
@@ -204,7 +215,7 @@ void Worker::on_kill(const proto::Refs &refs) {
 void Worker::drop_call(std::uint64_t task, std::uint64_t instance) {
     auto dropped = std::erase_if(
         queue_, [&](const Call &call) { return call.task == task && call.instance == instance; });
-    if (dropped > 0) return;
+    if (dropped > 0 || commands_->drop(task, instance)) return;
     for (auto &slot : slots_)
         if (slot.executor && slot.executor->drop(task, instance)) slot.executor->kill();
 }
@@ -224,6 +235,13 @@ void Worker::feed() {
         auto function = functions_.find(queue_.front().function);
         if (function == functions_.end()) { // forgotten: its client has gone
             queue_.pop_front();
+            continue;
+        }
+        if (!has_room(queue_.front())) return;
+        if (commands_->knows(queue_.front().function)) {
+            Call call = std::move(queue_.front());
+            queue_.pop_front();
+            commands_->start(std::move(call));
             continue;
         }
         Slot *idle = nullptr, *least = nullptr;
@@ -251,12 +269,7 @@ void Worker::feed() {
 }
 
 void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, std::uint64_t us) {
-    if (auto f = functions_.find(call.function); f != functions_.end()) {
-        constexpr double weight = 0.125;
-        auto &mean = f->second.mean_us;
-        double sample = static_cast<double>(us);
-        mean = mean < 0 ? sample : mean + weight * (sample - mean);
-    }
+    learn(call.function, us);
     using proto::RecordKind;
     if (kind == RecordKind::stored) {
         auto size = values_.keep(call.task, value);
@@ -364,8 +377,10 @@ bool Worker::make_way() {
 
 void Worker::on_child() {
     int status;
-    while (pid_t pid = ::waitpid(-1, &status, WNOHANG)) {
+    rusage used{};
+    while (pid_t pid = ::wait4(-1, &status, WNOHANG, &used)) {
         if (pid < 0) break;
+        if (commands_ && commands_->on_reaped(pid, status, used)) continue;
         auto slot = std::ranges::find_if(slots_, [&](const Slot &s) {
             return s.executor && !s.executor->dead() && s.executor->pid() == pid;
         });
@@ -374,6 +389,7 @@ void Worker::on_child() {
         else if (nursery_->on_reaped(pid, status)) // else an orphan that we have adopted
             watch_.memory().set_nursery(0);
     }
+    feed();
 }
 
 void Worker::on_executor_dead(std::size_t slot, int status) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Worker: takes tasks from the scheduler, runs them in executors, reports.
+// Worker: takes tasks from the scheduler, runs them in executors, or as the commands that
+// they are (commands.h), and reports.
 //
 //   dialing ──found──▶ registered ──bye──▶ over, exit code 0
 //      └──deadline──▶     └──connection lost──▶ over, exit code cluster_lost
@@ -10,7 +11,7 @@
 // the scheduler closes the connection and the worker is over, exit code unfit.
 //
 // Invariants:
-//   - A call is in `queue_` or in flight at one executor, until it is reported,
+//   - A call is in `queue_`, in flight at one executor or one of `commands_`, until it is reported,
 //     given back or dropped: never two of these.
 //   - Executors are `concurrency` many, or being replaced after a death. One
 //     whose call waits for tasks of its own is blocked and does not count:
@@ -33,6 +34,7 @@
 #include "lib/ev/loop.h"
 #include "lib/proto/codec.h"
 #include "runtime/client/dialer.h"
+#include "runtime/worker/commands.h"
 #include "runtime/worker/door.h"
 #include "runtime/worker/executor.h"
 #include "runtime/worker/memory.h"
@@ -51,6 +53,10 @@ struct Settings {
     std::string door_host; ///< where to listen; empty: all addresses
     std::int64_t dial_timeout_ms = 0;
     std::int64_t silence_ms = 60'000; ///< of the scheduler, after which it is lost
+    std::uint64_t first_slot = 1; ///< number of its first slot in the step
+    /// Executors are started when a function comes: the client runs commands, and there may
+    /// be no interpreter.
+    bool lazy = false;
     bool restarted = false; ///< a missing scheduler is then no surprise, and told by its launcher
     bool follow_address = false; ///< an interface was chosen: come again by the greeting's address
 };
@@ -93,6 +99,11 @@ private:
     void on_child();
     void feed();
     std::size_t depth(const Function &function) const;
+    void learn(std::uint64_t function, std::uint64_t us);
+    Commands::Place command_place() const;
+    std::uint64_t busy_executors() const;
+    bool has_room(const Call &call) const;
+    void on_command_ended(Commands::Outcome outcome);
     void drop_call(std::uint64_t task, std::uint64_t instance);
     void report(proto::Failure failure);
     void stat(std::uint64_t memory);
@@ -109,6 +120,7 @@ private:
     Values values_;
     std::unordered_map<std::uint64_t, Function> functions_;
     std::deque<Call> queue_;
+    std::optional<Commands> commands_;
     std::optional<Nursery> nursery_; ///< outlives the executors
     std::vector<Slot> slots_;
     std::vector<std::unique_ptr<Executor>> dead_; ///< freed at the end of the turn

@@ -96,7 +96,8 @@ public:
     }
 
     // scheduler::Comm
-    void function(WorkerId to, FunctionId f, std::string_view, std::string_view) override {
+    void function(WorkerId to, FunctionId f, std::string_view, std::string_view,
+                  std::uint64_t) override {
         if (!holding_.insert({to, f}).second)
             ck_abort_msg("a function was sent twice to one worker");
         functions_.emplace_back(to, f);

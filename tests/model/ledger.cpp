@@ -78,7 +78,8 @@ void Ledger::compare() {
     if (core.clients.size() != keys.size()) broken("not all clients are in the core");
 }
 
-void Ledger::function(WorkerId to, FunctionId f, std::string_view, std::string_view pickled) {
+void Ledger::function(WorkerId to, FunctionId f, std::string_view, std::string_view pickled,
+                      std::uint64_t) {
     if (!worker(to).functions.insert(f).second) broken("a function is sent twice to " + text(to));
     pickled_[f] = pickled;
 }

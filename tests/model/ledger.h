@@ -84,7 +84,7 @@ public:
     void compare();
 
     // scheduler::Comm
-    void function(WorkerId, FunctionId, std::string_view, std::string_view) override;
+    void function(WorkerId, FunctionId, std::string_view, std::string_view, std::uint64_t) override;
     void run(WorkerId, FunctionId, TaskId, InstanceId, std::uint32_t,
              std::span<const scheduler::Input>, std::string_view) override;
     void retract(WorkerId, TaskId, InstanceId) override;

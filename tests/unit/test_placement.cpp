@@ -10,7 +10,7 @@ namespace {
 
 Worker worker(std::uint64_t assigned, std::uint64_t concurrency = 1, std::uint64_t asked = 0) {
     Worker w;
-    w.about.concurrency = concurrency;
+    w.about.concurrency = w.slots = concurrency;
     w.asked = asked;
     for (std::uint64_t n = 0; n < assigned; n++) w.assigned.push_back(TaskId{n + 1});
     return w;
@@ -33,6 +33,22 @@ START_TEST(test_depth) {
     ck_assert_uint_eq(placement::depth(one, function(3.6e9)), 2);
     ck_assert_uint_eq(placement::depth(four, function(-1)), 8);
     ck_assert_uint_eq(placement::depth(four, function(10)), 4 * 257);
+}
+END_TEST
+
+// Commands run as many at a time as the worker has CPUs for, whatever its concurrency.
+START_TEST(test_slots_of_commands) {
+    auto w = worker(0);
+    w.about.nthreads = 8;
+    auto command = function(-1);
+    ck_assert_uint_eq(placement::slots(w, command), 1);
+    command.cpus = 1;
+    ck_assert_uint_eq(placement::slots(w, command), 8);
+    ck_assert_uint_eq(placement::depth(w, command), 16);
+    command.cpus = 3;
+    ck_assert_uint_eq(placement::slots(w, command), 2);
+    command.cpus = 9;
+    ck_assert_uint_eq(placement::slots(w, command), 1);
 }
 END_TEST
 
@@ -98,6 +114,7 @@ Suite *suite() {
     auto s = suite_create("placement");
     auto c = tcase_create("placement");
     tcase_add_test(c, test_depth);
+    tcase_add_test(c, test_slots_of_commands);
     tcase_add_test(c, test_may_take);
     tcase_add_test(c, test_share);
     tcase_add_test(c, test_share_of_short_tasks);

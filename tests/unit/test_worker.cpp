@@ -7,9 +7,11 @@
 
 #include <csignal>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <set>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -179,6 +181,80 @@ START_TEST(test_registers_runs_and_ends) {
     ck_assert_int_eq(c.play(), 0);
     while (::waitpid(-1, nullptr, 0) > 0) { // killed, reaped at the latest by its parent
     }
+    ck_assert(no_child_is_left());
+}
+END_TEST
+
+// The first waits for the second: both run at once, in a worker of concurrency 1 without an
+// interpreter. The third needs all CPUs, and has its turn when both have ended.
+START_TEST(test_commands) {
+    Cluster c;
+    test::Scratch scratch;
+    c.settings.lazy = true;
+    c.settings.executor.program = "/no/such/python";
+    c.settings.executor.env.set("PATH", "/usr/bin:/bin");
+    c.on("register", [&](Frame) {
+        model::Command common;
+        common.directory = scratch.path();
+        c.send(encode(Function{1, "one", common.encode(), 1}));
+        c.send(encode(Function{2, "all", common.encode(), 4}));
+        auto line = [](const std::string &text) {
+            model::Command command;
+            command.argv = {"sh", "-c", text};
+            return command.encode();
+        };
+        c.send_run(1, 1, line("until [ -e second ]; do sleep 0.02; done; echo first >>order"));
+        c.send_run(2, 1, line("touch second; echo second >>order; exit 3"));
+        c.send_run(3, 1, line("cat order"), 2);
+    });
+    auto seen = std::make_shared<std::set<std::uint64_t>>();
+    c.script.when(
+        "three ends",
+        [&c, seen] {
+            for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front()) {
+                auto &frame = c.peers[0]->frames.front();
+                if (Cluster::by_the_way(frame)) continue;
+                ck_text_eq(frame.type(), "done");
+                auto done = must(decode_done(std::move(frame)));
+                auto values = must(slices(done.payload, done.len));
+                for (std::size_t n = 0; n < done.k.size(); n++) {
+                    auto ended = must(model::Ended::decode(values[n]));
+                    ck_assert_uint_eq(ended.exit, done.k[n] == 2 ? 3 : 0);
+                    ck_assert_uint_eq(done.raised[n], done.k[n] == 2);
+                    if (done.k[n] == 3) ck_text_eq(ended.output, "second\nfirst\n");
+                    seen->insert(done.k[n]);
+                }
+            }
+            return seen->size() == 3;
+        },
+        [] {});
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+    ck_assert(no_child_is_left());
+}
+END_TEST
+
+START_TEST(test_a_command_that_is_killed) {
+    Cluster c;
+    test::Scratch scratch;
+    c.settings.lazy = true;
+    c.settings.executor.env.set("PATH", "/usr/bin:/bin");
+    c.on("register", [&](Frame) {
+        c.send(encode(Function{1, "wait", "", 4}));
+        model::Command command;
+        command.argv = {"sh", "-c", "touch " + (scratch / "begun") + "; exec sleep 600"};
+        c.send_run(1, 1, command.encode());
+        command.argv = {"true"};
+        c.send_run(2, 1, command.encode());
+    });
+    c.script.when(
+        "its begin", [&] { return std::filesystem::exists(scratch / "begun"); },
+        [&] { c.send(encode_refs("kill", ref(1))); });
+    c.on("done", [](Frame frame) { // of the other alone
+        ck_assert_uint_eq(must(decode_done(std::move(frame))).k[0], 2);
+    });
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
     ck_assert(no_child_is_left());
 }
 END_TEST
@@ -1051,6 +1127,8 @@ Suite *suite() {
     auto c = tcase_create("worker");
     tcase_set_timeout(c, 60);
     for (auto test : {test_registers_runs_and_ends,
+                      test_commands,
+                      test_a_command_that_is_killed,
                       test_raised_and_too_large,
                       test_a_crash_costs_one_task,
                       test_concurrency,

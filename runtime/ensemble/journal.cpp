@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/ensemble/journal.h"
+
+#include <array>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "lib/proto/digest.h"
+
+namespace dtask::ensemble {
+
+namespace {
+
+constexpr std::string_view magic = "dtask-journal-1\n";
+constexpr std::size_t head_size = 8, longest_record = 256u << 20;
+constexpr char done_kind = 1;
+
+void put(std::string &into, std::uint32_t number) {
+    for (int byte = 0; byte < 4; byte++)
+        into += static_cast<char>(static_cast<unsigned char>(number >> (8 * byte)));
+}
+
+std::uint32_t number_at(std::string_view bytes, std::size_t at) {
+    std::uint32_t number = 0;
+    for (std::size_t byte = 0; byte < 4; byte++)
+        number |= std::uint32_t{static_cast<unsigned char>(bytes[at + byte])} << (8 * byte);
+    return number;
+}
+
+std::array<std::uint32_t, 256> make_table() {
+    constexpr std::uint32_t polynomial = 0xedb88320;
+    std::array<std::uint32_t, 256> table{};
+    for (std::uint32_t n = 0; n < table.size(); n++) {
+        std::uint32_t value = n;
+        for (int bit = 0; bit < 8; bit++) value = (value >> 1) ^ ((value & 1) ? polynomial : 0);
+        table[n] = value;
+    }
+    return table;
+}
+
+} // namespace
+
+std::uint32_t crc32(std::string_view bytes) {
+    static const auto table = make_table();
+    std::uint32_t sum = 0xffffffff;
+    for (char c : bytes) sum = table[(sum ^ static_cast<unsigned char>(c)) & 0xff] ^ (sum >> 8);
+    return ~sum;
+}
+
+std::optional<std::size_t> read_journal(std::string_view text,
+                                        std::unordered_set<std::string> &done) {
+    // The first write may be torn as well.
+    if (text.size() < magic.size() && magic.starts_with(text)) return 0;
+    if (!text.starts_with(magic)) return {};
+    std::size_t at = magic.size();
+    while (text.size() - at >= head_size) {
+        std::size_t length = number_at(text, at);
+        if (length == 0 || length > longest_record || text.size() - at - head_size < length) break;
+        auto body = text.substr(at + head_size, length);
+        if (crc32(body) != number_at(text, at + 4)) break;
+        if (body[0] == done_kind && body.size() == 1 + proto::digest_size)
+            done.emplace(body.substr(1));
+        at += head_size + length;
+    }
+    return at;
+}
+
+Result<Journal> Journal::open(const std::string &path, bool resume) {
+    Journal journal;
+    journal.path_ = path;
+    auto file = open_file(path, O_RDWR | O_CREAT | O_APPEND, 0666);
+    if (!file) return fail_from(std::move(file), "journal");
+    if (::flock(file->get(), LOCK_EX | LOCK_NB) < 0)
+        return fail("journal: " + path + ": " +
+                    (errno == EWOULDBLOCK ? "another dtask map writes it" : std::strerror(errno)));
+    constexpr std::size_t most = std::size_t{8} << 30;
+    auto text = read_all(file->get(), most);
+    if (!text) return fail_from(std::move(text), "journal: " + path);
+    auto whole = read_journal(*text, journal.done_);
+    if (!whole)
+        return fail("journal: " + path +
+                    " is no journal of dtask; accepted: a name that is free, "
+                    "or a journal and --resume");
+    if (!resume && *whole > magic.size())
+        return fail("journal: " + path + " has " + std::to_string(journal.done_.size()) +
+                    " jobs already; accepted: --resume to go on with them, or another name");
+    journal.cut_off_ = text->size() - *whole;
+    if (journal.cut_off_ > 0 && ::ftruncate(file->get(), static_cast<off_t>(*whole)) < 0)
+        return fail_errno("journal: " + path);
+    journal.file_ = std::move(*file);
+    if (*whole == 0) journal.pending_ = magic;
+    if (auto ok = journal.flush(); !ok) return fail_from(std::move(ok));
+    return journal;
+}
+
+void Journal::add(std::string_view digest) {
+    if (!file_) return;
+    std::string body(1, done_kind);
+    body += digest;
+    put(pending_, static_cast<std::uint32_t>(body.size()));
+    put(pending_, crc32(body));
+    pending_ += body;
+}
+
+Result<void> Journal::flush() {
+    if (!file_ || pending_.empty()) return {};
+    if (auto ok = write_all(file_.get(), pending_); !ok)
+        return fail_from(std::move(ok), "journal: " + path_);
+    pending_.clear();
+    unsynced_ = true;
+    return {};
+}
+
+Result<void> Journal::sync() {
+    if (auto ok = flush(); !ok) return ok;
+    if (!unsynced_) return {};
+    unsynced_ = false;
+    if (::fdatasync(file_.get()) < 0 && errno != EINVAL) return fail_errno("journal: " + path_);
+    return {};
+}
+
+std::string Counter::next(std::string_view command) {
+    auto digest = proto::digest(command);
+    auto before = seen_[digest]++;
+    if (before == 0) return digest;
+    return proto::digest(digest + std::to_string(before));
+}
+
+} // namespace dtask::ensemble

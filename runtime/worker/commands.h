@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Commands: the programs that a worker runs as tasks, without an interpreter: several
+// at a time, as its CPUs allow. Each leads a process group of its own, which is killed
+// when it has ended: nothing of a task outlives it.
+//
+//   start ──▶ running ──reaped──▶ on_ended
+//      └──it cannot be executed──▶ on_ended, with 126 or 127 and why, as a shell says it
+//
+// What it writes goes to files of the kernel's memory, which are read when it has ended,
+// or to the files that it names: no byte of it passes through the event loop meanwhile.
+//
+// A command with a memory limit of its own is looked at with all that it has started
+// (processes.h), and killed when that is passed.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "lib/base/env.h"
+#include "lib/base/fd.h"
+#include "lib/ev/loop.h"
+#include "lib/model/command.h"
+#include "runtime/worker/executor.h"
+
+namespace dtask::worker {
+
+class Commands {
+public:
+    struct Place {
+        Env env;                   ///< of each, but for what a command changes
+        std::string host;          ///< as the outcome says it
+        std::uint64_t cpus = 1;    ///< of the worker
+        std::uint64_t threads = 1; ///< that OMP_NUM_THREADS says, unless the user has set it
+        std::uint64_t first_slot = 1;
+        std::vector<int> join_fds; ///< cgroup.procs files
+    };
+    /// How it ended, where that was not by itself.
+    enum class Cut { no, overdue, memory };
+    struct Outcome {
+        Call call;
+        model::Ended ended;
+        Cut cut = Cut::no;
+        pid_t pid = 0;        ///< 0: it could not be executed
+        std::uint64_t limit = 0; ///< of memory, that it has passed
+    };
+    using OnEnded = std::function<void(Outcome outcome)>;
+
+    Commands(ev::Loop &loop, Place place, OnEnded on_ended);
+    Commands(const Commands &) = delete;
+    Commands &operator=(const Commands &) = delete;
+    ~Commands();
+
+    /// What the tasks of a function have in common; `cpus` as its message says.
+    Result<void> add(std::uint64_t function, std::string_view common, std::uint64_t cpus);
+    void forget(std::uint64_t function) { kinds_.erase(function); }
+    bool knows(std::uint64_t function) const { return kinds_.contains(function); }
+
+    /// CPUs that a task of the function takes; never more than the worker has.
+    std::uint64_t cpus_of(std::uint64_t function) const;
+    std::uint64_t cpus_taken() const { return cpus_taken_; }
+
+    /// The outcome may come before it returns.
+    void start(Call call);
+    /// Kills it, and nothing is told of it. False where it does not run here.
+    bool drop(std::uint64_t task, std::uint64_t instance);
+    /// False where the process is none of these.
+    bool on_reaped(pid_t pid, int status, const rusage &used);
+
+    std::vector<pid_t> pids() const;
+    /// False where it is none of these.
+    bool kill_for_memory(pid_t pid);
+
+private:
+    /// Variables, as execve wants them, and what was found in PATH.
+    struct Kind {
+        model::Command common;
+        std::uint64_t cpus = 1;
+        std::vector<std::string> variables;
+        std::map<std::string, std::string> found;
+        std::string path;
+    };
+    struct Running {
+        Call call;
+        std::uint64_t slot = 0, cpus = 0, limit = 0;
+        std::int64_t began_us = 0;
+        std::int64_t began_at_us = 0; ///< time of day
+        Fd output, errors;            ///< what is to be brought back
+        bool tail_only = false;       ///< of errors: a file has them whole
+        Cut cut = Cut::no;
+        std::uint64_t peak = 0;
+        std::unique_ptr<ev::Timer> deadline;
+    };
+
+    Result<void> open_files(const model::Command &command, Running &running, Fd &input,
+                            Fd &output, Fd &errors) const;
+    Result<std::string> find(Kind &kind, const model::Command &command) const;
+    void end(Running running, pid_t pid, model::Ended ended);
+    void refuse(Running running, std::uint32_t code, const std::string &why);
+    std::uint64_t take_slot();
+    void look();
+
+    ev::Loop &loop_;
+    Place place_;
+    OnEnded on_ended_;
+    std::map<std::uint64_t, Kind> kinds_;
+    std::map<pid_t, Running> running_;
+    std::vector<bool> slots_;
+    std::uint64_t cpus_taken_ = 0;
+    std::optional<ev::Ticker> look_; ///< while one with a limit runs
+};
+
+} // namespace dtask::worker

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker's part for tasks that are commands: when one may begin, and what is
+// reported of it.
+#include <algorithm>
+#include <csignal>
+
+#include <sys/wait.h>
+
+#include "runtime/worker/report.h"
+#include "runtime/worker/worker.h"
+
+namespace dtask::worker {
+
+Commands::Place Worker::command_place() const {
+    const auto &about = settings_.about;
+    Commands::Place place;
+    place.env = settings_.executor.env;
+    place.host = about.node;
+    place.cpus = std::max<std::uint64_t>(about.nthreads, 1);
+    place.threads = std::max<std::uint64_t>(about.nthreads / about.concurrency, 1);
+    place.first_slot = settings_.first_slot;
+    place.join_fds = settings_.executor.join_fds;
+    return place;
+}
+
+// Executors that have a call, without those that wait for tasks of their own.
+std::uint64_t Worker::busy_executors() const {
+    return static_cast<std::uint64_t>(std::ranges::count_if(slots_, [](const Slot &slot) {
+        return slot.executor && !slot.executor->blocked() && !slot.executor->in_flight().empty();
+    }));
+}
+
+// Calls begin in their order: one that needs more CPUs than are free holds up those behind
+// it, so that it has its turn.
+bool Worker::has_room(const Call &call) const {
+    auto all = std::max<std::uint64_t>(settings_.about.nthreads, 1);
+    if (commands_->knows(call.function)) {
+        auto each = std::max<std::uint64_t>(all / settings_.about.concurrency, 1);
+        auto taken = commands_->cpus_taken() + each * busy_executors();
+        return taken == 0 || taken + commands_->cpus_of(call.function) <= all;
+    }
+    // A function may have what no command has taken.
+    auto each = std::max<std::uint64_t>(all / settings_.about.concurrency, 1);
+    return commands_->cpus_taken() == 0 ||
+           commands_->cpus_taken() + each * (busy_executors() + 1) <= all;
+}
+
+void Worker::learn(std::uint64_t function, std::uint64_t us) {
+    auto found = functions_.find(function);
+    if (found == functions_.end()) return;
+    constexpr double weight = 0.125;
+    auto &mean = found->second.mean_us;
+    double sample = static_cast<double>(us);
+    mean = mean < 0 ? sample : mean + weight * (sample - mean);
+}
+
+void Worker::on_command_ended(Commands::Outcome outcome) {
+    auto &call = outcome.call;
+    const auto &ended = outcome.ended;
+    learn(call.function, ended.ran_us);
+    if (call.dropped) return;
+    auto tell = [&](proto::Failure failure) {
+        failure.exit = ended.exit;
+        failure.signal = ended.signal;
+        failure.payload = ended.encode();
+        report(std::move(failure));
+    };
+    bool by_kernel = outcome.cut == Commands::Cut::no && ended.signal == SIGKILL &&
+                     watch_.memory().was_memory_kill(outcome.pid);
+    if (outcome.cut == Commands::Cut::overdue) {
+        tell(overdue(call));
+    } else if (outcome.cut == Commands::Cut::memory) {
+        tell(over_own_limit(call, outcome.limit, ended.peak));
+    } else if (by_kernel) {
+        tell(died(call, SIGKILL,
+                  MemoryKill{watch_.memory().limit(), watch_.memory().peak(),
+                             watch_.memory().was_below_limit()}));
+    } else {
+        add_outcome(done_, call, ended.ran_us, ended.exit != 0 || ended.signal != 0,
+                    ended.encode());
+        if (done_.payload.size() >= proto::batch_payload) end_turn();
+    }
+    end_turn_soon();
+}
+
+} // namespace dtask::worker

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Commands as a worker runs them, and the bytes in which they travel.
+#include "tests/unit/unit.h"
+
+#include <csignal>
+#include <filesystem>
+#include <map>
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+#include "lib/base/quick.h"
+#include "runtime/worker/commands.h"
+#include "tests/unit/scratch.h"
+#include "tests/unit/script.h"
+
+using namespace dtask;
+using dtask::test::error_of;
+using dtask::test::must;
+using worker::Commands;
+
+namespace {
+
+struct Bench {
+    explicit Bench(std::uint64_t cpus = 4) {
+        place.env.set("PATH", "/usr/bin:/bin");
+        place.env.set("HOME", "/nowhere");
+        place.env.set("OMP_NUM_THREADS", "4");
+        place.host = "n1";
+        place.cpus = place.threads = cpus;
+        place.first_slot = 9;
+    }
+    void begin(model::Command common = {}, std::uint64_t cpus = 1) {
+        commands.emplace(loop, place, [this](Commands::Outcome outcome) {
+            auto task = outcome.call.task;
+            ended.emplace(task, std::move(outcome));
+        });
+        must(commands->add(1, common.encode(), cpus));
+    }
+    void start(std::uint64_t task, const model::Command &command, std::uint32_t timeout_ms = 0) {
+        worker::Call call{1, task, 1, command.encode()};
+        call.timeout_ms = timeout_ms;
+        commands->start(std::move(call));
+    }
+    void reap() {
+        int status;
+        rusage used{};
+        pid_t pid;
+        while ((pid = ::wait4(-1, &status, WNOHANG, &used)) > 0)
+            commands->on_reaped(pid, status, used);
+    }
+    /// Runs the loop until so many have ended.
+    void await(std::size_t count) {
+        if (ended.size() >= count) return;
+        script.when("the ends", [this, count] { return ended.size() >= count; },
+                    [this] { loop.stop(); });
+        script.begin();
+        loop.run();
+        script.check_done();
+    }
+    Commands::Outcome run(const model::Command &command, std::uint32_t timeout_ms = 0) {
+        auto task = ++last;
+        start(task, command, timeout_ms);
+        await(ended.size() + (ended.contains(task) ? 0 : 1));
+        return std::move(ended.at(task));
+    }
+
+    ev::Loop loop;
+    Commands::Place place;
+    std::optional<Commands> commands;
+    std::map<std::uint64_t, Commands::Outcome> ended;
+    std::uint64_t last = 0;
+    ev::Signal child{loop, SIGCHLD, [this] { reap(); }};
+    test::Script script{loop, 60'000};
+};
+
+model::Command shell(const std::string &line) {
+    model::Command command;
+    command.argv = {"sh", "-c", line};
+    return command;
+}
+
+START_TEST(test_travels_whole) {
+    model::Command command;
+    command.argv = {"prog", "", "a\nb", "\xff\xfe"};
+    command.set = {"A=b=c", "B="};
+    command.unset = {"C"};
+    command.directory = "/d";
+    command.input = "in";
+    command.output = "out";
+    command.errors = "err";
+    command.memory = 1 << 20;
+    command.slot_marks = true;
+    model::Command back;
+    must(model::Command::decode(command.encode(), back));
+    ck_text_eq(back.encode(), command.encode());
+    ck_assert(back.argv == command.argv);
+    // A task's part is added to what all have in common.
+    must(model::Command::decode(shell("x").encode(), back));
+    ck_assert_uint_eq(back.argv.size(), 7);
+
+    model::Ended ended;
+    ended.exit = 3;
+    ended.began_us = UINT64_MAX;
+    ended.host = "n1";
+    ended.output = std::string("a\0b", 3);
+    ended.errors = "e";
+    auto bytes = ended.encode();
+    auto again = must(model::Ended::decode(bytes));
+    ck_assert(again.output == ended.output && again.host == "n1" && again.errors == "e");
+    for (std::size_t cut = 0; cut < bytes.size(); cut++)
+        (void)error_of(model::Ended::decode(std::string_view(bytes).substr(0, cut)));
+    (void)error_of(model::Ended::decode(bytes + "x"));
+}
+END_TEST
+
+START_TEST(test_what_is_no_command) {
+    model::Command into;
+    using namespace std::string_view_literals;
+    for (auto bytes : {"a"sv, "abc"sv, "\0"sv, "xyz\0"sv, "e=b\0"sv, "ebc\0"sv, "m12x\0"sv})
+        (void)error_of(model::Command::decode(bytes, into));
+}
+END_TEST
+
+START_TEST(test_runs_and_brings_back_what_it_wrote) {
+    Bench b;
+    b.begin();
+    auto outcome = b.run(shell("echo out; echo err >&2; cat; exit 3"));
+    ck_assert_uint_eq(outcome.ended.exit, 3);
+    ck_assert_uint_eq(outcome.ended.signal, 0);
+    ck_text_eq(outcome.ended.output, "out\n");
+    ck_text_eq(outcome.ended.errors, "err\n");
+    ck_text_eq(outcome.ended.host, "n1");
+    ck_assert_uint_gt(outcome.ended.ran_us, 0);
+    ck_assert_uint_gt(outcome.ended.peak, 0);
+    ck_assert_uint_eq(b.commands->cpus_taken(), 0);
+    outcome = b.run(shell("kill -SEGV $$"));
+    ck_assert_uint_eq(outcome.ended.signal, SIGSEGV);
+}
+END_TEST
+
+START_TEST(test_its_surroundings) {
+    Bench b;
+    test::Scratch scratch;
+    model::Command common;
+    common.directory = scratch.path();
+    common.set = {"A=common", "B=common"};
+    common.unset = {"HOME"};
+    common.slot_marks = true;
+    b.begin(common, 2);
+    must(replace_file(scratch / "in", "read\n", 0600));
+    auto command = shell("pwd; echo $A $B ${HOME-none} $OMP_NUM_THREADS; cat; echo $0 $DTASK_SLOT");
+    command.argv.push_back("{%}");
+    command.set = {"A=own"};
+    command.input = "in";
+    auto outcome = b.run(command);
+    ck_text_eq(outcome.ended.output,
+               std::filesystem::canonical(scratch.path()).string() +
+                   "\nown common none 2\nread\n9 9\n");
+}
+END_TEST
+
+START_TEST(test_no_signal_is_ignored_or_blocked) {
+    Bench b;
+    ::signal(SIGUSR1, SIG_IGN);
+    b.begin();
+    auto outcome = b.run(shell("grep -E '^Sig(Blk|Ign)' /proc/$$/status; kill -USR1 $$"));
+    ck_assert_uint_eq(outcome.ended.signal, SIGUSR1);
+    ck_text_eq(outcome.ended.output, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+}
+END_TEST
+
+START_TEST(test_output_to_files) {
+    Bench b;
+    test::Scratch scratch;
+    model::Command common;
+    common.directory = scratch.path();
+    b.begin(common);
+    auto command = shell("echo out; echo err >&2; exit 1");
+    command.output = command.errors = "new/dir/both";
+    auto outcome = b.run(command);
+    ck_text_eq(outcome.ended.output, "");
+    ck_text_eq(outcome.ended.errors, "out\nerr\n"); // the tail of the file
+    ck_text_eq(must(read_file(scratch / "new/dir/both")), "out\nerr\n");
+    command.output = "o";
+    command.errors = scratch / "e";
+    b.run(command);
+    ck_text_eq(must(read_file(scratch / "o")), "out\n");
+    ck_text_eq(must(read_file(scratch / "e")), "err\n");
+    command.output = "o/under-a-file";
+    outcome = b.run(command);
+    ck_assert_uint_eq(outcome.ended.exit, 126);
+    ck_contains(outcome.ended.errors, "o/under-a-file");
+}
+END_TEST
+
+START_TEST(test_what_cannot_be_executed) {
+    Bench b;
+    test::Scratch scratch;
+    b.begin();
+    model::Command command;
+    command.argv = {"no-such-program"};
+    auto outcome = b.run(command);
+    ck_assert_uint_eq(outcome.ended.exit, 127);
+    ck_contains(outcome.ended.errors, "no-such-program: command not found");
+    command.argv = {"/etc/hostname"};
+    outcome = b.run(command);
+    ck_assert_uint_eq(outcome.ended.exit, 126);
+    ck_assert(outcome.pid == 0);
+    command = shell("true");
+    command.directory = "/no/such/directory";
+    outcome = b.run(command);
+    ck_assert_uint_eq(outcome.ended.exit, 126);
+    ck_contains(outcome.ended.errors, "/no/such/directory: No such file");
+    command = shell("true");
+    command.input = "/no/such/input";
+    ck_contains(b.run(command).ended.errors, "/no/such/input");
+    ck_assert_uint_eq(b.run({}).ended.exit, 126);
+    // A script without #! is the shell's.
+    must(replace_file(scratch / "script", "echo script $1\n", 0700));
+    command = {};
+    command.argv = {scratch / "script", "arg"};
+    ck_text_eq(b.run(command).ended.output, "script arg\n");
+    ck_assert_uint_eq(b.commands->cpus_taken(), 0);
+}
+END_TEST
+
+START_TEST(test_more_output_than_is_brought_back) {
+    Bench b;
+    b.begin();
+    auto outcome = b.run(shell("head -c 17000000 /dev/zero; echo end >&2"));
+    ck_assert_uint_eq(outcome.ended.output.size(), model::most_output);
+    ck_assert_uint_eq(outcome.ended.lost, 17'000'000 - model::most_output);
+    ck_text_eq(outcome.ended.errors, "end\n");
+}
+END_TEST
+
+START_TEST(test_timeout_takes_all_that_it_started) {
+    Bench b;
+    test::Scratch scratch;
+    b.begin();
+    auto outcome =
+        b.run(shell("sleep 600 & echo $! >" + (scratch / "pid") + "; echo partly; wait"), 500);
+    ck_assert(outcome.cut == Commands::Cut::overdue);
+    ck_assert_uint_eq(outcome.ended.signal, SIGKILL);
+    auto child = std::stoi(must(read_file(scratch / "pid")));
+    b.script.when("the death of its child", [&] {
+        auto stat = read_file("/proc/" + std::to_string(child) + "/stat");
+        return !stat || stat->find(") Z ") != std::string::npos;
+    }, [&] { b.loop.stop(); });
+    b.script.begin();
+    b.loop.run();
+}
+END_TEST
+
+START_TEST(test_memory_limit_of_its_own) {
+    Bench b;
+    model::Command common;
+    common.memory = 64 << 20;
+    b.begin(common);
+    // The child has it, not the command itself.
+    auto outcome = b.run(shell("(head -c 200000000 /dev/zero | tail -c 190000000 | sleep 600)"));
+    ck_assert(outcome.cut == Commands::Cut::memory);
+    ck_assert_uint_eq(outcome.limit, 64 << 20);
+    ck_assert_uint_gt(outcome.ended.peak, 64 << 20);
+}
+END_TEST
+
+START_TEST(test_several_at_a_time_and_dropped) {
+    Bench b;
+    b.begin({}, 2);
+    b.start(1, shell("sleep 600"));
+    b.start(2, shell("exit 5"));
+    ck_assert_uint_eq(b.commands->cpus_taken(), 4);
+    ck_assert_uint_eq(b.commands->pids().size() >= 1, 1);
+    b.await(1);
+    ck_assert_uint_eq(b.ended.at(2).ended.exit, 5);
+    ck_assert(!b.commands->drop(1, 2));
+    ck_assert(b.commands->drop(1, 1));
+    b.await(2);
+    ck_assert(b.ended.at(1).call.dropped);
+    ck_assert_uint_eq(b.commands->cpus_taken(), 0);
+}
+END_TEST
+
+} // namespace
+
+int main() {
+    Suite *suite = suite_create("commands");
+    TCase *tcase = tcase_create("commands");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, test_travels_whole);
+    tcase_add_test(tcase, test_what_is_no_command);
+    tcase_add_test(tcase, test_runs_and_brings_back_what_it_wrote);
+    tcase_add_test(tcase, test_its_surroundings);
+    tcase_add_test(tcase, test_no_signal_is_ignored_or_blocked);
+    tcase_add_test(tcase, test_output_to_files);
+    tcase_add_test(tcase, test_what_cannot_be_executed);
+    tcase_add_test(tcase, test_more_output_than_is_brought_back);
+    tcase_add_test(tcase, test_timeout_takes_all_that_it_started);
+    tcase_add_test(tcase, test_memory_limit_of_its_own);
+    tcase_add_test(tcase, test_several_at_a_time_and_dropped);
+    suite_add_tcase(suite, tcase);
+    return test::run(suite);
+}
