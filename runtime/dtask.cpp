@@ -23,6 +23,20 @@ int refuse(const Error &error) {
     return exit_code::usage;
 }
 
+// CLI11 takes "[a,b]" apart as a list. An argument is what it is: it gets a mark in front
+// that none begins with, which is taken away again.
+constexpr char mark = '\x01';
+
+std::string marked(std::string argument) {
+    bool list = argument.size() > 1 && argument.front() == '[' && argument.back() == ']';
+    return list ? mark + argument : argument;
+}
+
+void unmark(std::vector<std::string> &arguments) {
+    for (auto &argument : arguments)
+        if (argument.starts_with(mark)) argument.erase(0, 1);
+}
+
 // `dtask run` takes every option of srun's, without "dtask-": --slots for
 // --dtask-slots. Those given are parsed over their twins in the environment.
 struct RunArguments {
@@ -93,7 +107,7 @@ void declare(CLI::App &app, cli::MapRequest &map) {
     app.add_option("-o,--output", map.output, "file for each job's output and errors, as out/{#}");
     app.add_option("-e,--errors", map.errors, "file for each job's errors");
     app.add_option("--joblog", map.joblog, "write a line for each job that has ended");
-    app.add_option("-j,--journal", map.journal, "remember in this file which jobs are done");
+    app.add_option("--journal", map.journal, "remember in this file which jobs are done");
     app.add_flag("--resume", map.resume, "run only what the journal does not have as done");
     app.add_flag("--dry-run", map.dry_run, "print the commands, and run none");
     app.add_option("--progress", map.progress, "auto, bar, lines or none")
@@ -138,6 +152,7 @@ int main(int argc, char **argv) {
     if (!arguments.empty() && arguments.front() == "map")
         arguments = cli::cut_inputs(arguments, map);
     std::reverse(arguments.begin(), arguments.end()); // as CLI11 wants them
+    for (auto &argument : arguments) argument = marked(std::move(argument));
     try {
         app.parse(std::move(arguments));
     } catch (const CLI::ParseError &error) { // how CLI11 reports, --help included
@@ -145,6 +160,11 @@ int main(int argc, char **argv) {
         return refuse(Error(error.what()));
     }
 
+    for (auto *words : {&run.request.command, &map.command, &map.files, &map.variables})
+        unmark(*words);
+    for (auto *text : {&map.separator, &map.workdir, &map.input, &map.output, &map.errors, &map.joblog,
+                       &map.journal})
+        if (text->starts_with(mark)) text->erase(0, 1);
     if (run_command->parsed()) {
         auto code = run.run(env);
         if (code) return *code;

@@ -142,7 +142,8 @@ Result<Inputs> Inputs::read(const std::vector<Source> &sources, const Cut &cut, 
                 list.entries.push_back(cut.csv ? Entry{word} : cut_line(word, cut.separator));
         }
         std::size_t wide = list.entries.empty() ? 1 : list.entries.front().size();
-        if (cut.header && !list.entries.empty()) {
+        bool header = cut.header && (source.is_file || !cut.csv);
+        if (header && !list.entries.empty()) {
             for (auto &name : list.entries.front()) inputs.columns_.push_back(std::move(name));
             list.entries.erase(list.entries.begin());
         }

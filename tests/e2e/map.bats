@@ -23,6 +23,14 @@ map_of() {
 }
 none_left() { [[ -z $(processes_with TEST_WORK "$work") && -z $(left_files) ]]; }
 
+# The process id of the scheduler.
+scheduler() {
+    local pid
+    for pid in $(processes_with TEST_WORK "$work"); do
+        ! tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q '^dtaskd scheduler' || echo "$pid"
+    done
+}
+
 # expect_out TEXT...: what was written, one argument a line.
 expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expected"; }
 
@@ -51,6 +59,8 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
     printf 'echo one\necho two | tr t T\n' >lines
     map -k -a lines
     expect_out one Two
+    map echo '[1,2]' '{x}' -k ::: a
+    expect_out '[1,2] {x} -k a'
     map --dry-run prog {/.} ::: d/a.txt
     expect_out 'prog a'
 }
@@ -92,49 +102,46 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
     expect_line "$err" '^  to 1$'
     map -w d --env A=x{} --env B=b sh -c 'echo "$PWD $A $B ${HOME-none}"' ::: 1
     expect_out "$work/d x1 b $HOME"
-    NOT_HERE= map --env NOT_THERE sh -c 'echo "${NOT_THERE-unset}"' ::: 1
+    map --env NOT_THERE sh -c 'echo "${NOT_THERE-unset}"' ::: 1
     expect_out unset
-    # A task of 4 CPUs has 2 for its worker here; each has a slot of its own.
+    # A worker of 4 CPUs has 4 slots.
     invoke 60 dtask run -n 1 -c 4 --slots overlap -- dtask map sh -c 'echo slot $1; sleep 1' sh {%} ::: 1 2 3 4
     sort -o "$out" "$out"
     expect_out 'slot 1' 'slot 2' 'slot 3' 'slot 4'
 }
 
 @test "a journal: what is done is not run again" {
-    map -j journal sh -c 'echo "$1" >>ran; [ "$1" != 2 ] || [ -e mended ]' sh ::: 1 2 3
+    map --journal journal sh -c 'echo "$1" >>ran; [ "$1" != 2 ] || [ -e mended ]' sh ::: 1 2 3
     expect_code 1
     (($(wc -l <ran) == 3)) || fail "not each ran once"
-    map -j journal echo ::: 1
+    map --journal journal echo ::: 1
     expect_code 2
     expect_line "$err" '^dtask map: journal: journal has 2 jobs already; accepted: --resume'
     touch mended
     # Torn, and with an input more in front.
     truncate -s -1 journal
-    map -j journal --resume sh -c 'echo "$1" >>ran; [ "$1" != 2 ] || [ -e mended ]' sh ::: 0 1 2 3
+    map --journal journal --resume sh -c 'echo "$1" >>ran; [ "$1" != 2 ] || [ -e mended ]' sh ::: 0 1 2 3
     expect_code 0
     expect_line "$err" '^dtask map: 3 jobs in [0-9.]+ s, 1 were done before$'
     (($(wc -l <ran) == 6)) || fail "$(wc -l <ran) runs, expected 6"
-    map -j journal --resume sh -c 'echo "$1" >>ran; [ "$1" != 2 ] || [ -e mended ]' sh ::: 0 1 2 3
+    map --journal journal --resume sh -c 'echo "$1" >>ran; [ "$1" != 2 ] || [ -e mended ]' sh ::: 0 1 2 3
     expect_line "$err" '^dtask map: 0 jobs in [0-9.]+ s, 4 were done before$'
 }
 
 @test "the scheduler is killed: exit code 70; the journal has what was told" {
-    TEST_WORK="$work" dtask run -n 3 -- dtask map -j journal \
+    TEST_WORK="$work" dtask run -n 3 -- dtask map --journal journal \
         sh -c 'echo "$1" >>"ran.$1"; sleep 0.2' sh ::: {1..60} >"$out" 2>"$err" &
     local run=$!
     wait_for "some jobs" 60 test -e ran.5
-    kill -KILL "$(processes_with TEST_WORK "$work" | while read -r pid; do
-        ! tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q '^dtaskd scheduler' || echo "$pid"
-    done)"
+    kill -KILL "$(scheduler)"
     code=0
     wait "$run" || code=$?
     expect_code 70
     wait_for "a clean end" 20 none_left
-    map -j journal --resume sh -c 'echo "$1" >>"ran.$1"; sleep 0.2' sh ::: {1..60}
+    map --journal journal --resume sh -c 'echo "$1" >>"ran.$1"; sleep 0.2' sh ::: {1..60}
     expect_code 0
     (($(find . -name 'ran.*' | wc -l) == 60)) || fail "not all ran"
     # Only what was running then has run twice.
-    (($(find . -name 'ran.*' -size +2c -newer journal | wc -l) == 0))
     local twice
     twice=$(for file in ran.*; do (($(wc -l <"$file") < 2)) || echo "$file"; done | wc -l)
     ((twice <= 8)) || fail "$twice jobs ran twice"
@@ -148,7 +155,7 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
     diff <(printf 'a\nb\n') mapped
     # Shells ignore SIGINT for what they start behind.
     python3 -c 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])' \
-        dtask map sh -c 'touch begun; exec sleep 600' ::: 1 2 3 4 2>interrupted &
+        dtask map sh -c 'touch begun; exec sleep 61803' ::: 1 2 3 4 2>interrupted &
     client=$!
     wait_for "a job" 60 test -e begun
     kill -INT "$client"
@@ -156,7 +163,7 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
     wait "$client" || code=$?
     expect_code 130
     expect_line interrupted '^dtask map: interrupted'
-    wait_for "the end of its jobs" 20 eval '! pgrep -f "^sleep 600"'
+    wait_for "the end of its jobs" 20 eval '! pgrep -f "^sleep 61803"'
     kill -TERM "$run"
     wait "$run" || true
 }
@@ -168,7 +175,7 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
         '--header|x|--header=x: accepted is :'
         '--progress|x|--progress: x not in'
         '--env|=x|--env==x: accepted is NAME'
-        '-j|/no/such/dir/j|journal: /no/such/dir/j'
+        '--journal|/no/such/dir/j|journal: /no/such/dir/j'
         '-a|/no/such/file|/no/such/file: No such file'
     )
     local case option value message

@@ -204,7 +204,7 @@ START_TEST(test_commands) {
             return command.encode();
         };
         c.send_run(1, 1, line("until [ -e second ]; do sleep 0.02; done; echo first >>order"));
-        c.send_run(2, 1, line("touch second; echo second >>order; exit 3"));
+        c.send_run(2, 1, line("echo second >>order; touch second; exit 3"));
         c.send_run(3, 1, line("cat order"), 2);
     });
     auto seen = std::make_shared<std::set<std::uint64_t>>();
