@@ -30,7 +30,7 @@ void assign(Reactor r, TaskId id, Task &task, WorkerId worker_id, Worker &worker
     task.instance.value++;
     task.state = State::gathering;
     worker.assigned.push_back(id);
-    worker.slots = placement::slots(worker, r.core.functions.at(task.function));
+    worker.slots = placement::slots(worker, *task.function);
     if (task.restricted)
         for (const auto &[name, amount] : task.restricted->needs->resources)
             worker.used[name] += amount;
