@@ -162,8 +162,8 @@ int main(int argc, char **argv) {
 
     for (auto *words : {&run.request.command, &map.command, &map.files, &map.variables})
         unmark(*words);
-    for (auto *text : {&map.separator, &map.workdir, &map.input, &map.output, &map.errors, &map.joblog,
-                       &map.journal})
+    for (auto *text : {&map.separator, &map.workdir, &map.input, &map.output, &map.errors,
+                       &map.joblog, &map.journal})
         if (text->starts_with(mark)) text->erase(0, 1);
     if (run_command->parsed()) {
         auto code = run.run(env);

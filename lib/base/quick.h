@@ -21,8 +21,8 @@ struct QuickSpec {
     char *const *argv = nullptr, *const *env = nullptr; ///< as execve wants them
     const char *directory = nullptr;                    ///< null: this one
     int input = -1, output = -1, errors = -1;
-    std::vector<int> join_fds;  ///< cgroup.procs files to write "0" to
-    std::string oom_score_adj;  ///< empty: as inherited
+    std::vector<int> join_fds; ///< cgroup.procs files to write "0" to
+    std::string oom_score_adj; ///< empty: as inherited
 };
 
 /// Why no program came of it: an errno, and whether it was the directory.

@@ -86,9 +86,7 @@ json_t *Json::Tree::share() const { return json_incref(value_); }
 Json Json::object() { return Json(nullptr); }
 Json Json::array() { return Json(json_array()); }
 
-Json Json::text(std::string_view value) {
-    return Json(json_stringn(value.data(), value.size()));
-}
+Json Json::text(std::string_view value) { return Json(json_stringn(value.data(), value.size())); }
 
 Result<Json> Json::parse(std::string_view text) {
     json_error_t error;

@@ -26,8 +26,8 @@ Outbox *Server::outbox(ClientId id) {
 void Server::function(WorkerId to, FunctionId f, std::string_view name, std::string_view pickled,
                       std::uint64_t cpus) {
     if (auto *out = outbox(to))
-        out->frame(proto::encode(
-            proto::Function{f.value, std::string(name), std::string(pickled), cpus}));
+        out->frame(
+            proto::encode(proto::Function{f.value, std::string(name), std::string(pickled), cpus}));
 }
 
 void Server::run(WorkerId to, FunctionId f, TaskId task, InstanceId instance,

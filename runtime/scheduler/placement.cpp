@@ -30,8 +30,7 @@ double backlog_us(const Core &core, const Worker &worker) {
         sum += us < 0 ? unknown_us : us;
     }
     double each = sum / static_cast<double>(looked_at);
-    return each * static_cast<double>(worker.load()) /
-           static_cast<double>(worker.slots);
+    return each * static_cast<double>(worker.load()) / static_cast<double>(worker.slots);
 }
 
 } // namespace
@@ -50,9 +49,7 @@ std::uint64_t depth(const Worker &worker, const Function &function) {
     return slots(worker, function) * (1 + queue);
 }
 
-bool may_take(const Worker &worker) {
-    return worker.load() < worker.slots * (1 + longest_queue);
-}
+bool may_take(const Worker &worker) { return worker.load() < worker.slots * (1 + longest_queue); }
 
 // With n to a worker the messages take ready / n * message_us and each worker n * mean_us:
 // the sum is least where they are equal.

@@ -49,7 +49,7 @@ public:
         Call call;
         model::Ended ended;
         Cut cut = Cut::no;
-        pid_t pid = 0;        ///< 0: it could not be executed
+        pid_t pid = 0;           ///< 0: it could not be executed
         std::uint64_t limit = 0; ///< of memory, that it has passed
     };
     using OnEnded = std::function<void(Outcome outcome)>;
@@ -100,8 +100,8 @@ private:
         std::unique_ptr<ev::Timer> deadline;
     };
 
-    Result<void> open_files(const model::Command &command, Running &running, Fd &input,
-                            Fd &output, Fd &errors) const;
+    Result<void> open_files(const model::Command &command, Running &running, Fd &input, Fd &output,
+                            Fd &errors) const;
     Result<std::string> find(Kind &kind, const model::Command &command) const;
     void end(Running running, pid_t pid, model::Ended ended);
     void refuse(Running running, std::uint32_t code, const std::string &why);

@@ -24,7 +24,7 @@ public:
         std::function<Pids()> commands = [] { return Pids(); };
         /// False where the process is no command.
         std::function<bool(pid_t)> kill_command = [](pid_t) { return false; };
-        std::function<void(std::uint64_t bytes)> on_stat;   ///< once a second
+        std::function<void(std::uint64_t bytes)> on_stat; ///< once a second
     };
 
     /// `values` must outlive it.

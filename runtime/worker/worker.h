@@ -53,7 +53,7 @@ struct Settings {
     std::string door_host; ///< where to listen; empty: all addresses
     std::int64_t dial_timeout_ms = 0;
     std::int64_t silence_ms = 60'000; ///< of the scheduler, after which it is lost
-    std::uint64_t first_slot = 1; ///< number of its first slot in the step
+    std::uint64_t first_slot = 1;     ///< number of its first slot in the step
     /// Executors are started when a function comes: the client runs commands, and there may
     /// be no interpreter.
     bool lazy = false;

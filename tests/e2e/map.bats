@@ -95,10 +95,10 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
 
 @test "files for output, working directories, variables, slots" {
     mkdir d
-    map -o 'out/{#}.txt' sh -c 'echo "$1"; echo "to $1" >&2; exit "$1"' sh ::: 0 1
+    map -o 'results/{#}.txt' sh -c 'echo "$1"; echo "to $1" >&2; exit "$1"' sh ::: 0 1
     expect_code 1
     [[ ! -s $out ]] || fail "written to the client, too"
-    diff <(printf '1\nto 1\n') out/2.txt
+    diff <(printf '1\nto 1\n') results/2.txt
     expect_line "$err" '^  to 1$'
     map -w d --env A=x{} --env B=b sh -c 'echo "$PWD $A $B ${HOME-none}"' ::: 1
     expect_out "$work/d x1 b $HOME"

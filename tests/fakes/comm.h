@@ -106,7 +106,8 @@ public:
              std::span<const scheduler::Input> inputs, std::string_view args) override {
         if (!holding_.contains({to, f})) ck_abort_msg("a task was sent before its function");
         std::vector<std::string> values;
-        for (const auto &input : inputs) values.push_back((input.held ? "@" : "") + std::string(input.bytes));
+        for (const auto &input : inputs)
+            values.push_back((input.held ? "@" : "") + std::string(input.bytes));
         runs_.push_back({to, f, task, instance, std::string(args), std::move(values), timeout_ms});
     }
     void retract(WorkerId to, TaskId task, InstanceId instance) override {

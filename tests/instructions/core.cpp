@@ -158,7 +158,8 @@ private:
     }
     void result(ClientId, std::uint64_t, std::string_view) override { results_++; }
     void failed(ClientId, proto::Failure failure) override { give_up(failure.message); }
-    void function(WorkerId, FunctionId, std::string_view, std::string_view, std::uint64_t) override {}
+    void function(WorkerId, FunctionId, std::string_view, std::string_view,
+                  std::uint64_t) override {}
     void retract(WorkerId, TaskId, InstanceId) override {} // all is answered in the same turn
     void kill(WorkerId, TaskId, InstanceId) override {}
     void forget(WorkerId, FunctionId) override {}

@@ -55,8 +55,8 @@ struct Bench {
     /// Runs the loop until so many have ended.
     void await(std::size_t count) {
         if (ended.size() >= count) return;
-        script.when("the ends", [this, count] { return ended.size() >= count; },
-                    [this] { loop.stop(); });
+        script.when(
+            "the ends", [this, count] { return ended.size() >= count; }, [this] { loop.stop(); });
         script.begin();
         loop.run();
         script.check_done();
@@ -157,9 +157,8 @@ START_TEST(test_its_surroundings) {
     command.set = {"A=own"};
     command.input = "in";
     auto outcome = b.run(command);
-    ck_text_eq(outcome.ended.output,
-               std::filesystem::canonical(scratch.path()).string() +
-                   "\nown common none 2\nread\n9 9\n");
+    ck_text_eq(outcome.ended.output, std::filesystem::canonical(scratch.path()).string() +
+                                         "\nown common none 2\nread\n9 9\n");
 }
 END_TEST
 
@@ -206,7 +205,8 @@ START_TEST(test_what_cannot_be_executed) {
     auto outcome = b.run(command);
     ck_assert_uint_eq(outcome.ended.exit, 127);
     ck_contains(outcome.ended.errors, "no-such-program: command not found");
-    command.argv = {"/etc/hostname"};
+    must(replace_file(scratch / "data", "no program\n", 0600));
+    command.argv = {scratch / "data"};
     outcome = b.run(command);
     ck_assert_uint_eq(outcome.ended.exit, 126);
     ck_assert(outcome.pid == 0);
@@ -247,10 +247,13 @@ START_TEST(test_timeout_takes_all_that_it_started) {
     ck_assert(outcome.cut == Commands::Cut::overdue);
     ck_assert_uint_eq(outcome.ended.signal, SIGKILL);
     auto child = std::stoi(must(read_file(scratch / "pid")));
-    b.script.when("the death of its child", [&] {
-        auto stat = read_file("/proc/" + std::to_string(child) + "/stat");
-        return !stat || stat->find(") Z ") != std::string::npos;
-    }, [&] { b.loop.stop(); });
+    b.script.when(
+        "the death of its child",
+        [&] {
+            auto stat = read_file("/proc/" + std::to_string(child) + "/stat");
+            return !stat || stat->find(") Z ") != std::string::npos;
+        },
+        [&] { b.loop.stop(); });
     b.script.begin();
     b.loop.run();
 }

@@ -264,8 +264,9 @@ START_TEST(test_progress) {
     ck_assert_uint_le(text.size(), 100);
     ck_contains(text, "[#");
     ck_assert_uint_eq(bar(counts, 20).size(), 20);
-    ck_text_eq(summary(counts),
-               "4000 jobs in 8.0 s, 31 failed, 200 were done before, 5800 did not run to their end");
+    ck_text_eq(
+        summary(counts),
+        "4000 jobs in 8.0 s, 31 failed, 200 were done before, 5800 did not run to their end");
     ck_text_eq(span(200'000'000), "3 min 20 s");
     ck_text_eq(span(7'500'000'000), "2 h 5 min");
     counts = {};
