@@ -154,6 +154,7 @@ public:
     Result<void> reset_memory_peak() const;
     Result<std::uint64_t> oom_kills() const;    ///< since the group was made
     Result<std::uint64_t> cpu_quota_us() const; ///< 0 = none
+    Result<std::uint64_t> cpu_usage_us() const; ///< of all that has run there
 
     /// Path below the root, for messages.
     const std::string &memory_path() const { return memory_path_; }

@@ -204,4 +204,12 @@ Result<std::uint64_t> WorkerGroup::cpu_quota_us() const {
     return *quota;
 }
 
+Result<std::uint64_t> WorkerGroup::cpu_usage_us() const {
+    if (version_ == 2) return read_keyed(cpu_ ? cpu_ : memory_, "cpu.stat", "usage_usec");
+    if (!cpu_) return fail("no CPU limit");
+    auto nanoseconds = read_number(cpu_, "cpuacct.usage");
+    if (!nanoseconds) return nanoseconds;
+    return *nanoseconds / 1'000;
+}
+
 } // namespace dtask::cgroup

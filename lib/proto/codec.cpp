@@ -14,29 +14,6 @@ constexpr std::array<std::string_view, 10> failure_names{
     "raised", "memory",  "crashed", "cancelled", "too_large",
     "lost",   "missing", "timeout", "unsuited",  "full"};
 
-// The members of a worker that `register` and `info` share.
-void read_worker(Reader &in, Register &m) {
-    in.text("name", m.name);
-    in.text("node", m.node);
-    in.text("address", m.address);
-    in.natural("task", m.task);
-    in.natural("pid", m.pid);
-    in.natural("nthreads", m.nthreads);
-    in.natural("memory_limit", m.memory_limit);
-}
-
-Json about(const Register &m) {
-    return Json::object()
-        .set("name", m.name)
-        .set("node", m.node)
-        .set("task", m.task)
-        .set("pid", m.pid)
-        .set("nthreads", m.nthreads)
-        .set("concurrency", m.concurrency)
-        .set("memory_limit", m.memory_limit)
-        .set("address", m.address);
-}
-
 Json amounts(const Resources &resources) {
     Json object = Json::object();
     for (const auto &[name, amount] : resources) object.set(name.c_str(), amount);
@@ -44,6 +21,12 @@ Json amounts(const Resources &resources) {
 }
 
 } // namespace
+
+std::optional<FailureKind> find_kind(std::string_view name) {
+    auto known = std::find(failure_names.begin(), failure_names.end(), name);
+    if (known == failure_names.end()) return {};
+    return static_cast<FailureKind>(known - failure_names.begin());
+}
 
 std::string_view name_of(FailureKind kind) { return failure_names[static_cast<std::size_t>(kind)]; }
 
@@ -84,6 +67,28 @@ Result<WorkerCount> decode_worker_count(const Frame &frame) {
     in.natural("n", m.n);
     in.natural("expected", m.expected);
     return in.done(m);
+}
+
+void read_worker(Reader &in, Register &m) {
+    in.text("name", m.name);
+    in.text("node", m.node);
+    in.text("address", m.address);
+    in.natural("task", m.task);
+    in.natural("pid", m.pid);
+    in.natural("nthreads", m.nthreads);
+    in.natural("memory_limit", m.memory_limit);
+}
+
+Json about(const Register &m) {
+    return Json::object()
+        .set("name", m.name)
+        .set("node", m.node)
+        .set("task", m.task)
+        .set("pid", m.pid)
+        .set("nthreads", m.nthreads)
+        .set("concurrency", m.concurrency)
+        .set("memory_limit", m.memory_limit)
+        .set("address", m.address);
 }
 
 Frame encode(const Register &m, const char *type) {
@@ -287,68 +292,10 @@ Result<Failure> decode_failure(Frame frame) {
     in.natural("exit", m.exit);
     in.natural("limit", m.limit);
     in.natural("peak", m.peak);
-    auto known = std::find(failure_names.begin(), failure_names.end(), kind);
-    if (known == failure_names.end()) in.refuse("\"kind\" is not a kind of failure");
-    m.kind = static_cast<FailureKind>(known - failure_names.begin());
+    auto known = find_kind(kind);
+    if (!known) in.refuse("\"kind\" is not a kind of failure");
+    m.kind = known.value_or(FailureKind::crashed);
     m.payload = std::move(frame.payload);
-    return in.done(std::move(m));
-}
-
-Frame encode(const Info &m) {
-    Frame frame = make_frame("info");
-    Json workers = Json::array();
-    for (const auto &w : m.workers)
-        workers.append(about(w.about)
-                           .set("memory", w.memory)
-                           .set("running", w.running)
-                           .set("queued", w.queued)
-                           .set("done", w.done));
-    frame.header.set("id", m.id)
-        .set("engine", m.engine)
-        .set("address", m.address)
-        .set("uptime", m.uptime_s)
-        .set("expected", m.expected)
-        .set("clients", m.clients)
-        .set("tasks", Json::object()
-                          .set("waiting", m.waiting)
-                          .set("running", m.running)
-                          .set("done", m.done)
-                          .set("failed", m.failed))
-        .set("workers", std::move(workers));
-    return frame;
-}
-
-Result<Info> decode_info(const Frame &frame) {
-    Info m;
-    auto tasks = frame.header.member("tasks");
-    auto workers = frame.header.list("workers");
-    if (!tasks) return fail_from(std::move(tasks));
-    if (!workers) return fail_from(std::move(workers));
-    Reader in(frame.header), counts(*tasks);
-    in.text("id", m.id);
-    in.text("engine", m.engine);
-    in.text("address", m.address);
-    in.natural("uptime", m.uptime_s);
-    in.natural("expected", m.expected);
-    in.natural("clients", m.clients);
-    counts.natural("waiting", m.waiting);
-    counts.natural("running", m.running);
-    counts.natural("done", m.done);
-    counts.natural("failed", m.failed);
-    if (auto ok = counts.done(0); !ok) return fail_from(std::move(ok), "\"tasks\"");
-    for (std::size_t n = 0; n < workers->size(); n++) {
-        WorkerInfo worker;
-        Json row = workers->at(n);
-        Reader members(row);
-        read_worker(members, worker.about);
-        members.natural("memory", worker.memory);
-        members.natural("running", worker.running);
-        members.natural("queued", worker.queued);
-        members.natural("done", worker.done);
-        auto whole = members.done(std::move(worker));
-        if (!whole) return fail_from(std::move(whole), "\"workers\"");
-        m.workers.push_back(std::move(*whole));
-    }
     return in.done(std::move(m));
 }
 

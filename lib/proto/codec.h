@@ -24,6 +24,7 @@ Frame encode(const LostValue &message);
 Frame encode(const Fetch &message);
 Frame encode(const Unfetched &message);
 Frame encode(Failure message);
+Frame encode(const Stat &message);
 Frame encode(const Info &message);
 /// Values by their numbers among the workers: `free`.
 Frame encode_data(const char *type, const Column &data);
@@ -46,6 +47,7 @@ Result<Graph> decode_graph(Frame frame);
 Result<Run> decode_run(Frame frame);
 Result<Done> decode_done(Frame frame);
 Result<Failure> decode_failure(Frame frame);
+Result<Stat> decode_stat(const Frame &frame);
 Result<Info> decode_info(const Frame &frame);
 Result<Refs> decode_refs(const Frame &frame);
 Result<Stored> decode_stored(const Frame &frame);

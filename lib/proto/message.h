@@ -8,6 +8,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -160,6 +161,7 @@ enum class FailureKind {
     full,     ///< its worker's node has no room for an input
 };
 std::string_view name_of(FailureKind kind);
+std::optional<FailureKind> find_kind(std::string_view name);
 
 /// A task that failed. From a worker `i` counts and worker, node and tries are
 /// empty; to a client the reverse. limit and peak in bytes; 0 = does not apply.
@@ -171,9 +173,35 @@ struct Failure {
     std::string payload;
 };
 
+/// What a worker tells of itself once a second. Bytes; times in µs.
+struct Stat {
+    std::uint64_t memory = 0;       ///< of its executors and the values that it keeps
+    std::uint64_t peak = 0;         ///< the most that it has been
+    std::uint64_t cpu_us = 0;       ///< CPU time of all that it has run
+    Column k = {}, i = {}, us = {}; ///< tasks that run, and for how long they have
+};
+
+/// A task that runs. `name` is what users call it (ADR 33); `client`: the number of its client.
+struct TaskInfo {
+    std::string name;
+    std::uint64_t client = 0, k = 0;
+    std::uint64_t ms = 0; ///< for how long it has run
+};
+
+/// cpu: percent of one CPU in the last second or so; sizes in bytes.
 struct WorkerInfo {
     Register about;
     std::uint64_t memory = 0, running = 0, queued = 0, done = 0;
+    std::uint64_t peak = 0, cpu = 0, cpu_us = 0, heard_ms = 0;
+    std::vector<TaskInfo> tasks = {}; ///< of those that run, the first ones
+};
+
+/// One of the latest failures.
+struct FailureInfo {
+    TaskInfo task; ///< ms: of the scheduler's life, when it failed
+    FailureKind kind = FailureKind::crashed;
+    std::string message, worker, node;
+    std::uint64_t tries = 0;
 };
 
 struct Info {
@@ -181,6 +209,13 @@ struct Info {
     std::uint64_t uptime_s = 0, expected = 0, clients = 0;
     std::uint64_t waiting = 0, running = 0, done = 0, failed = 0;
     std::vector<WorkerInfo> workers;
+    std::uint64_t began_s = 0; ///< seconds since 1970
+    std::uint64_t uptime_ms = 0;
+    std::uint64_t retried = 0;              ///< executions that were followed by another try
+    std::uint64_t busy_us = 0;              ///< run time of all executions that were reported
+    std::uint64_t recent_ms = 0;            ///< the latest span of ten seconds or less,
+    std::uint64_t recent_done = 0;          ///< and how many tasks ended well in it
+    std::vector<FailureInfo> failures = {}; ///< the latest last
 };
 
 } // namespace dtask::proto

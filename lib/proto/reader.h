@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reader: reads members of one header and remembers the first that is wrong, so
-// that a decoder is a list of members and one check at its end. For codec.cpp.
+// that a decoder is a list of members and one check at its end. For codec.cpp and state.cpp.
 #pragma once
 
 #include <string>
@@ -87,5 +87,9 @@ private:
     bool counted_ = false;
     std::size_t rows_ = 0;
 };
+
+/// The members of a worker that `register` and `info` share.
+void read_worker(Reader &in, Register &m);
+Json about(const Register &m);
 
 } // namespace dtask::proto

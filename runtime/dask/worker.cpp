@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "lib/base/exit_codes.h"
@@ -33,8 +34,10 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, const model::LaunchSpe
       child_(loop, SIGCHLD,
              [this] {
                  int status;
-                 if (process_ && ::waitpid(process_->pid(), &status, WNOHANG) > 0)
-                     process_->on_reaped(status);
+                 rusage used{};
+                 if (!process_ || ::wait4(process_->pid(), &status, WNOHANG, &used) <= 0) return;
+                 usage_.add(used);
+                 process_->on_reaped(status);
              }),
       terminate_(loop, SIGTERM, [this] { end(0); }),
       interrupt_(loop, SIGINT,
@@ -159,9 +162,8 @@ void Worker::stat() {
     memory_.forget_old_kills();
     if (process_ && !process_->address().empty()) in_a_row_ = 0;
     if (!registered_ || !dialer_->connected() || !process_) return;
-    auto frame = proto::make_frame("stat");
-    frame.header.set("memory", memory_.usage({process_->pid()}));
-    dialer_->send(std::move(frame));
+    worker::Pids pids{process_->pid()};
+    dialer_->send(proto::encode(usage_.stat(memory_, memory_.usage(pids), pids)));
 }
 
 void Worker::watch_memory() {

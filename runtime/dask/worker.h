@@ -34,6 +34,7 @@
 #include "runtime/dask/process.h"
 #include "runtime/worker/door.h"
 #include "runtime/worker/memory.h"
+#include "runtime/worker/usage.h"
 
 namespace dtask::dask {
 
@@ -69,6 +70,7 @@ private:
     std::int64_t dial_timeout_ms_, silence_ms_;
     Env env_;
     worker::Memory memory_;
+    worker::Usage usage_;
     std::string scheduler_address_;
     unsigned restarts_ = 0; ///< after deaths
     unsigned in_a_row_ = 0; ///< starts without a second of service since the last stat

@@ -58,6 +58,7 @@
 #include "lib/base/ids.h"
 #include "lib/base/paged.h"
 #include "lib/proto/message.h"
+#include "runtime/scheduler/history.h"
 #include "runtime/scheduler/queue.h"
 
 namespace dtask::scheduler {
@@ -65,6 +66,7 @@ namespace dtask::scheduler {
 /// Times in µs, sizes in bytes.
 struct Settings {
     std::string id, engine, address;
+    std::int64_t began_s = 0;             ///< when it began, in seconds since 1970
     std::uint64_t expected = 0;           ///< workers that the step should have
     std::set<std::uint64_t> tasks = {};   ///< Slurm tasks that should have one
     unsigned max_tries = 3;               ///< executions of a task whose executor or worker dies
@@ -169,7 +171,9 @@ struct Worker {
     std::uint64_t asked = 0;     ///< of them, asked back; those it has begun stay
     bool answering = false;      ///< it has not answered yet
     std::uint64_t blocked = 0; ///< of `assigned`, begun, and holding no slot: they wait for others
-    std::uint64_t memory = 0;
+    proto::Stat stat;          ///< the latest,
+    std::int64_t stat_us = 0;  ///< and when it came; 0: none has
+    std::uint64_t cpu = 0;     ///< percent of one CPU, between the latest two
     std::uint64_t done = 0;
     std::uint64_t slots = 1; ///< tasks that it runs at a time, of the kind that it had last
     std::int64_t heard_us = 0;
@@ -220,6 +224,9 @@ struct Core {
 
     std::uint64_t answering = 0; ///< workers that were asked and have not answered yet
     std::uint64_t done = 0, failed = 0;
+    std::uint64_t retried = 0; ///< executions that another one follows
+    std::uint64_t busy_us = 0; ///< run time of all that were reported
+    History history;
     std::uint64_t last_id = 0; ///< tasks, functions, workers and clients share one count
 };
 

@@ -99,6 +99,13 @@ void wake_heirs(Core &core, const Task &task) {
     }
 }
 
+void remember(Reactor r, const Task &task, const proto::Failure &failure) {
+    auto failed = describe(name_of(task), task.function->cpus > 0, failure);
+    failed.client = task.client;
+    failed.at_us = r.clock.now_us();
+    r.core.history.add(std::move(failed));
+}
+
 } // namespace
 
 void make_ready(Core &core, TaskId id, Task &task) {
@@ -236,6 +243,7 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
         task.failed = true;
         r.core.failed++;
         failure.k = task.key;
+        if (id == first) remember(r, task, failure);
         break_promise(r.core, task, failure);
         if (std::exchange(task.wanted, false)) r.comm.failed(task.client, failure);
         if (task.users + task.records > 0) r.core.failures.emplace(id, failure);
@@ -254,7 +262,10 @@ void fail_lost(Reactor r, TaskId id, Task &task, proto::Failure failure) {
 
 void retry_or_fail(Reactor r, TaskId id, Task &task, proto::Failure failure) {
     task.tries++;
-    if (task.tries < r.core.settings.max_tries) return give_back(r, id, task);
+    if (task.tries < r.core.settings.max_tries) {
+        r.core.retried++;
+        return give_back(r, id, task);
+    }
     fail(r, id, task, std::move(failure));
 }
 

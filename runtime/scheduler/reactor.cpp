@@ -224,28 +224,4 @@ proto::WorkerCount worker_count(const Core &core) {
     return {core.workers.size(), expected > gone ? expected - gone : 0};
 }
 
-proto::Info info(const Core &core, const Clock &clock) {
-    proto::Info info;
-    info.id = core.settings.id;
-    info.engine = core.settings.engine;
-    info.address = core.settings.address;
-    info.uptime_s = static_cast<std::uint64_t>((clock.now_us() - core.started_us) / 1'000'000);
-    info.expected = worker_count(core).expected;
-    info.clients = core.clients.size();
-    info.waiting = core.ready_count + core.restricted_count;
-    info.done = core.done;
-    info.failed = core.failed;
-    for (const auto &[id, worker] : core.workers) {
-        std::uint64_t running =
-            std::min<std::uint64_t>(worker.assigned.size(), worker.slots + worker.blocked);
-        info.running += running;
-        info.waiting += worker.assigned.size() - running;
-        info.workers.push_back(
-            {worker.about, worker.memory, running, worker.assigned.size() - running, worker.done});
-    }
-    std::sort(info.workers.begin(), info.workers.end(),
-              [](const auto &a, const auto &b) { return a.about.task < b.about.task; });
-    return info;
-}
-
 } // namespace dtask::scheduler

@@ -44,7 +44,7 @@ Result<void> on_failed(Reactor r, WorkerId worker, proto::Failure failure);
 void on_retracted(Reactor r, WorkerId worker, const proto::Refs &refs);
 void on_fetched(Reactor r, WorkerId worker, TaskId data);
 void on_unfetched(Reactor r, WorkerId worker, const proto::Unfetched &unfetched);
-void on_stat(Reactor r, WorkerId worker, std::uint64_t memory);
+void on_stat(Reactor r, WorkerId worker, proto::Stat stat);
 /// So many of its tasks wait for others, and leave their slots free.
 void on_blocked(Reactor r, WorkerId worker, std::uint64_t count);
 
@@ -62,5 +62,7 @@ void on_tick(Reactor r);
 
 proto::WorkerCount worker_count(const Core &core);
 proto::Info info(const Core &core, const Clock &clock);
+/// For how long a task that the worker has been sent has run, as far as it has told; else 0.
+std::int64_t running_us(const Worker &worker, TaskId id, const Task &task, std::int64_t now_us);
 
 } // namespace dtask::scheduler

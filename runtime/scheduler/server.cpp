@@ -2,6 +2,7 @@
 #include "runtime/scheduler/server.h"
 
 #include <algorithm>
+#include <ctime>
 
 #include <malloc.h>
 
@@ -41,6 +42,7 @@ Server::Server(ev::Loop &loop, const proto::Token &token, Settings settings,
       }) {
     core_.settings = std::move(settings);
     core_.started_us = clock_.now_us();
+    core_.settings.began_s = std::time(nullptr);
     attach_deadline_.set(attach_timeout_ms);
     late_.set(attach_timeout_ms);
     start_timeout_us_ = attach_timeout_ms * 1000;
@@ -282,9 +284,9 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         return {};
     }
     if (type == "stat") {
-        auto memory = frame.header.natural("memory");
-        if (!memory) return fail_from(std::move(memory), type);
-        on_stat(reactor(), *peer.worker, *memory);
+        auto stat = proto::decode_stat(frame);
+        if (!stat) return fail_from(std::move(stat), type);
+        on_stat(reactor(), *peer.worker, std::move(*stat));
         return {};
     }
     if (type == "blocked") {

@@ -146,9 +146,11 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
         }
         life::take_back(r.core, task_id, *task);
         worker.done++;
+        r.core.busy_us += done.us[n];
         learn_run_time(*task->function, done.us[n]);
         if (done.raised[n] && task->retries > 0) {
             task->retries--;
+            r.core.retried++;
             life::give_back(r, task_id, *task);
             continue;
         }
@@ -186,6 +188,7 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
     } else if (task->retries > 0 && (failure.kind == proto::FailureKind::memory ||
                                      failure.kind == proto::FailureKind::timeout)) {
         task->retries--;
+        r.core.retried++;
         life::give_back(r, task_id, *task);
     } else {
         task->tries++;
@@ -250,10 +253,14 @@ void on_unfetched(Reactor r, WorkerId id, const proto::Unfetched &unfetched) {
                     " could not copy it: " + unfetched.message);
 }
 
-void on_stat(Reactor r, WorkerId id, std::uint64_t memory) {
+void on_stat(Reactor r, WorkerId id, proto::Stat stat) {
     auto &worker = r.core.workers.at(id);
-    worker.memory = memory;
-    worker.heard_us = r.clock.now_us();
+    auto now = worker.heard_us = r.clock.now_us();
+    auto before = std::exchange(worker.stat_us, now);
+    auto spent = stat.cpu_us - std::min(worker.stat.cpu_us, stat.cpu_us);
+    if (before > 0 && now > before)
+        worker.cpu = 100 * spent / static_cast<std::uint64_t>(now - before);
+    worker.stat = std::move(stat);
 }
 
 void on_blocked(Reactor r, WorkerId id, std::uint64_t count) {
@@ -268,6 +275,7 @@ void on_tick(Reactor r) {
     auto limit = r.core.settings.silence_us, now = r.clock.now_us();
     // Where we were stopped ourselves, as a suspended job is, nobody could be heard.
     auto before = std::exchange(r.core.ticked_us, now);
+    r.core.history.tick(now, r.core.done);
     if (before && now - *before > longest_gap_us) r.core.awake_us = now;
     for (const auto &[id, worker] : r.core.workers)
         if (now - std::max(worker.heard_us, r.core.awake_us) > limit) silent.push_back(id);

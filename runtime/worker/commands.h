@@ -76,6 +76,10 @@ public:
     bool on_reaped(pid_t pid, int status, const rusage &used);
 
     std::vector<pid_t> pids() const;
+    /// Calls each(call, since when it has run, by the clock in µs).
+    template <class F> void each(F each) const {
+        for (const auto &[pid, running] : running_) each(running.call, running.began_us);
+    }
     /// False where it is none of these.
     bool kill_for_memory(pid_t pid);
 

@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 
 namespace dtask::worker {
@@ -107,6 +108,7 @@ void Executor::call(Call call, std::string_view function) {
 
 // The first call in flight is the one that runs.
 void Executor::watch_first() {
+    if (!in_flight_.empty()) running_since_us_ = SteadyClock().now_us();
     if (in_flight_.empty() || in_flight_.front().timeout_ms == 0)
         deadline_.cancel();
     else

@@ -81,6 +81,8 @@ public:
     /// Ready, and nothing is known yet of its end.
     bool takes_calls() const { return ready_ && !blocked_ && !retired_ && !closed_ && !status_; }
     const std::deque<Call> &in_flight() const { return in_flight_; }
+    /// Since when the first of them has run, by the clock; where there is one.
+    std::int64_t running_since_us() const { return running_since_us_; }
     std::deque<Call> take_in_flight() { return std::exchange(in_flight_, {}); }
 
     /// Tells it where the scheduler is, once: its functions may be clients.
@@ -115,6 +117,7 @@ private:
     std::string why_;
     std::optional<int> status_;
     std::deque<Call> in_flight_;
+    std::int64_t running_since_us_ = 0;
     std::unordered_set<std::uint64_t> functions_; ///< that the process has
     ev::Timer deadline_;                          ///< of the call that runs
     ev::Timer last_words_;                        ///< how long to wait for the end of file

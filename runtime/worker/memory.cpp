@@ -20,6 +20,7 @@ constexpr std::int64_t settling_us = 500'000;
 Memory::Memory(std::optional<cgroup::WorkerGroup> group, std::uint64_t limit, pid_t adopter,
                bool shared)
     : group_(std::move(group)), limit_(limit), strays_(adopter) {
+    whole_task_ = shared && group_ && !group_->needs_join();
     if (!group_ || !group_->has_memory()) return;
     shared_ = shared && watches_group();
     // What the kernel enforces is the truth, whatever we were told.
@@ -170,6 +171,17 @@ void Memory::forget_old_kills() {
 std::uint64_t Memory::peak() const {
     if (last_peak_) return *last_peak_;
     return group_ && group_->has_memory() ? group_->memory_peak().value_or(0) : 0;
+}
+
+std::uint64_t Memory::group_peak() const {
+    if (!group_ || whole_task_ || !group_->has_memory()) return 0;
+    return group_->memory_peak().value_or(0);
+}
+
+std::optional<std::uint64_t> Memory::group_cpu_us() const {
+    if (!group_ || whole_task_) return {};
+    auto used = group_->cpu_usage_us();
+    return used ? std::optional(*used) : std::nullopt;
 }
 
 } // namespace dtask::worker

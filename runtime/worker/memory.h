@@ -76,6 +76,10 @@ public:
     /// What was used when an executor was last killed by the watch; else the most that the group
     /// has had, on v1 since the kill before.
     std::uint64_t peak() const;
+    /// The most that the group has had, where it is the executors' alone; else 0.
+    std::uint64_t group_peak() const;
+    /// CPU time of all that has run in the group, where it is the executors' alone, in µs.
+    std::optional<std::uint64_t> group_cpu_us() const;
 
 private:
     struct Kill {
@@ -98,6 +102,7 @@ private:
     std::uint64_t limit_ = 0;
     std::uint64_t group_limit_ = 0; ///< v2: of the whole task
     bool shared_ = false;
+    bool whole_task_ = false;        ///< the group has the scheduler or the client, too
     std::uint64_t kills_seen_ = 0;   ///< by the kernel, attributed or too old
     std::uint64_t kills_before_ = 0; ///< all, when forget_old_kills() was last called
     bool below_limit_ = false;

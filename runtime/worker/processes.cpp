@@ -111,6 +111,20 @@ std::uint64_t proportional(pid_t pid, std::uint64_t mappable) {
     return *anonymous + of_files;
 }
 
+std::uint64_t cpu_time(pid_t pid) {
+    auto stat = read_file(place(pid, "stat"));
+    if (!stat) return 0;
+    auto name = stat->rfind(')');
+    if (name == stat->npos) return 0;
+    auto fields = split(std::string_view(*stat).substr(std::min(name + 2, stat->size())), ' ');
+    constexpr std::size_t first = 11, last = 14; // utime, stime, cutime, cstime
+    static const auto hertz = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+    std::uint64_t ticks = 0;
+    for (auto n = first; n <= last && n < fields.size(); n++)
+        ticks += parse_uint(fields[n]).value_or(0);
+    return ticks * (1'000'000 / hertz);
+}
+
 bool is_first_to_die(pid_t pid) {
     auto score = read_file(place(pid, "oom_score_adj"));
     return score && trim(*score) == std::to_string(first_to_die);

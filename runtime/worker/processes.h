@@ -33,6 +33,9 @@ std::uint64_t resident(pid_t pid, std::uint64_t mappable);
 /// takes the kernel some milliseconds a gigabyte.
 std::uint64_t proportional(pid_t pid, std::uint64_t mappable);
 
+/// CPU time, in µs, of it and of those below it that it has waited for. 0 where it has gone.
+std::uint64_t cpu_time(pid_t pid);
+
 /// Is it of a function: of those that the kernel takes first, where memory runs out?
 bool is_first_to_die(pid_t pid);
 

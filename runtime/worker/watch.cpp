@@ -43,7 +43,8 @@ void Watch::stat() {
     memory_.forget_old_kills();
     make_room();
     auto executors = host_.executors();
-    host_.on_stat(memory_.usage(pids_of(executors), shared(executors)));
+    auto pids = pids_of(executors);
+    host_.on_stat(usage_.stat(memory_, memory_.usage(pids, shared(executors)), pids));
 }
 
 void Watch::look() {

@@ -19,6 +19,7 @@ namespace {
 constexpr double ahead_us = 1'000;     // work to give an executor ahead
 constexpr std::size_t most_ahead = 16; // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
+constexpr std::size_t most_told = 64; // tasks that run, to the scheduler
 
 // The scheduler and the executors are told where it is. Without one the worker
 // serves all the same: its values travel with its reports.
@@ -48,7 +49,7 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
              {.executors = [this] { return executors(); },
               .commands = [this] { return commands_ ? commands_->pids() : Pids(); },
               .kill_command = [this](pid_t pid) { return commands_->kill_for_memory(pid); },
-              .on_stat = [this](std::uint64_t bytes) { stat(bytes); }}),
+              .on_stat = [this](proto::Stat now) { stat(std::move(now)); }}),
       child_(loop, SIGCHLD, [this] { on_child(); }), terminate_(loop, SIGTERM, [this] { end(0); }),
       interrupt_(loop, SIGINT, [this] {
           // Ctrl-C is the client's to answer, once there is a cluster.
@@ -380,6 +381,7 @@ void Worker::on_child() {
     rusage used{};
     while (pid_t pid = ::wait4(-1, &status, WNOHANG, &used)) {
         if (pid < 0) break;
+        watch_.usage().add(used);
         if (commands_ && commands_->on_reaped(pid, status, used)) continue;
         auto slot = std::ranges::find_if(slots_, [&](const Slot &s) {
             return s.executor && !s.executor->dead() && s.executor->pid() == pid;
@@ -452,13 +454,22 @@ std::vector<Executor *> Worker::executors() const {
     return living;
 }
 
-void Worker::stat(std::uint64_t memory) {
+void Worker::stat(proto::Stat stat) {
     retire_surplus();
     // Before it is registered the scheduler takes nothing else from a worker.
     if (!dialer_ || !dialer_->connected() || settings_.about.address.empty()) return;
-    auto frame = proto::make_frame("stat");
-    frame.header.set("memory", memory);
-    dialer_->send(std::move(frame));
+    auto now = SteadyClock().now_us();
+    auto add = [&](const Call &call, std::int64_t since_us) {
+        if (call.dropped || stat.k.size() >= most_told) return;
+        stat.k.push_back(call.task);
+        stat.i.push_back(call.instance);
+        stat.us.push_back(static_cast<std::uint64_t>(std::max<std::int64_t>(now - since_us, 0)));
+    };
+    for (const auto *executor : executors())
+        if (!executor->in_flight().empty())
+            add(executor->in_flight().front(), executor->running_since_us());
+    commands_->each(add);
+    dialer_->send(proto::encode(stat));
 }
 
 // This worker will never run anything: the scheduler must not count on it.

@@ -106,7 +106,7 @@ private:
     void on_command_ended(Commands::Outcome outcome);
     void drop_call(std::uint64_t task, std::uint64_t instance);
     void report(proto::Failure failure);
-    void stat(std::uint64_t memory);
+    void stat(proto::Stat stat);
     std::vector<Executor *> executors() const;
     void give_up(const std::string &why);
     void send_unfit();

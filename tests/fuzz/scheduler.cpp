@@ -204,7 +204,7 @@ private:
             on_unfetched(reactor(), worker, {data, "refused", next() % 2 == 0});
             break;
         }
-        case 6: on_stat(reactor(), worker, number()); break;
+        case 6: on_stat(reactor(), worker, {.memory = number()}); break;
         default: on_blocked(reactor(), worker, number());
         }
         if (!heard) lose_worker(which);

@@ -144,7 +144,8 @@ void World::pass_time() {
     constexpr std::int64_t step_us = 4'000'000;
     for (auto steps = 1 + random_.below(10); steps > 0; steps--) {
         for (auto &[id, worker] : workers_)
-            if (worker.alive && !worker.silent) on_stat(reactor(), id, random_.below(1000));
+            if (worker.alive && !worker.silent)
+                on_stat(reactor(), id, {.memory = random_.below(1000)});
         clock.advance(step_us);
         on_tick(reactor());
     }

@@ -228,7 +228,7 @@ private:
         constexpr std::int64_t step_us = 4'000'000;
         for (std::int64_t us = 0; us <= stage_.core.settings.silence_us; us += step_us) {
             stage_.clock.advance(step_us);
-            for (auto id : speaking) on_stat(stage_.reactor(), id, 1);
+            for (auto id : speaking) on_stat(stage_.reactor(), id, {.memory = 1});
             on_tick(stage_.reactor());
         }
         holds(stage_.comm.take_dropped().size() == silent.size());

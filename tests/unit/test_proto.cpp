@@ -370,14 +370,29 @@ START_TEST(test_encode_as_the_fixtures) {
     }
     auto info = frame("info");
     auto written = encode(must(decode_info(info)));
-    check_members(written, info, {"id", "engine", "address", "uptime", "expected", "clients"});
+    check_members(
+        written, info,
+        {"id", "engine", "address", "uptime", "expected", "clients", "began", "uptime_ms"});
+    check_members({must(written.header.member("recent")), {}},
+                  {must(info.header.member("recent")), {}}, {"ms", "done"});
+    check_members({must(written.header.member("failures")).at(0), {}},
+                  {must(info.header.member("failures")).at(0), {}},
+                  {"name", "client", "k", "ms", "kind", "message", "worker", "node", "tries"});
     check_members({must(written.header.member("tasks")), {}},
                   {must(info.header.member("tasks")), {}},
-                  {"waiting", "running", "done", "failed"});
+                  {"waiting", "running", "done", "failed", "retried", "busy_us"});
     check_members({must(written.header.member("workers")).at(0), {}},
                   {must(info.header.member("workers")).at(0), {}},
                   {"name", "node", "task", "pid", "nthreads", "memory_limit", "memory", "running",
-                   "queued", "done", "address"});
+                   "queued", "done", "address", "concurrency", "peak", "cpu", "cpu_us",
+                   "heard_ms"});
+    check_members({must(must(written.header.member("workers")).at(0).member("current")).at(0), {}},
+                  {must(must(info.header.member("workers")).at(0).member("current")).at(0), {}},
+                  {"name", "client", "k", "ms"});
+    auto stat = frame("stat-running");
+    check_members(encode(must(decode_stat(stat))), stat,
+                  {"memory", "peak", "cpu_us", "k", "i", "us"});
+    ck_assert(must(decode_stat(frame("stat"))).k.empty());
     auto held = frame("run-held");
     check_members(encode(must(decode_run(held))), held, {"inputs", "in", "held", "len"});
     auto stored = frame("done-stored");

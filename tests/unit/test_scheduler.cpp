@@ -620,7 +620,7 @@ START_TEST(test_silent_workers_are_lost) {
     auto other = s.comm.take_runs(talking).at(0);
     s.comm.take_counts();
     s.clock.advance(60'000'000);
-    on_stat(s.reactor(), talking, 123);
+    on_stat(s.reactor(), talking, {.memory = 123});
     on_tick(s.reactor());
     ck_assert(s.comm.take_dropped().empty()); // not yet
     s.clock.advance(1);
@@ -629,7 +629,7 @@ START_TEST(test_silent_workers_are_lost) {
     ck_assert_uint_eq(dropped.size(), 1);
     ck_assert(dropped[0] == silent);
     ck_assert_uint_eq(s.comm.take_counts().back().n, 1);
-    ck_assert_uint_eq(s.core.workers.at(talking).memory, 123);
+    ck_assert_uint_eq(s.core.workers.at(talking).stat.memory, 123);
     s.dispatch();
     ck_assert(s.comm.take_runs().at(0).task == run.task); // it runs elsewhere
     auto tick = [&s] {
