@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "lib/base/strings.h"
+#include "lib/model/command.h"
 
 namespace dtask::spank {
 namespace {
@@ -65,6 +66,13 @@ bool is_bound(pid_t task, std::uint32_t cpus_per_task) {
 }
 
 Env job_env(spank_t spank) { return Env::from(item<char **>(spank, S_JOB_ENV, nullptr)); }
+
+bool runs_commands(spank_t spank) {
+    int argc = 0;
+    char **argv = nullptr;
+    return spank_get_item(spank, S_JOB_ARGV, &argc, &argv) == ESPANK_SUCCESS && argc >= 2 &&
+           argv[0] && argv[1] && model::runs_commands(argv[0], argv[1]);
+}
 
 model::LimitInput limit_input(const Handover &handover, const TaskFacts &facts, const Env &env,
                               const model::Role &role, bool bound) {
@@ -135,6 +143,7 @@ Result<std::optional<Remote::Step>> Remote::read_step(spank_t spank, pid_t task)
         model::plan(step.handover.options.slots, step.facts.ntasks, step.facts.cpus_per_task);
     if (!plan) return fail_from(std::move(plan));
     step.role = model::role_of(*plan, step.facts.rank);
+    step.runs_commands = runs_commands(spank);
     step.limits = model::worker_limits(limit_input(step.handover, step.facts, step.env, step.role,
                                                    is_bound(task, step.facts.cpus_per_task)));
     return step;
@@ -195,6 +204,7 @@ Result<void> Remote::set_limits(const Step &step, pid_t task, uid_t uid) {
     auto limits =
         group_limits(driver_->version(), step.role, step.limits, step.facts.cpus_per_task);
     limits.tasks = step.facts.local_ntasks;
+    limits.commands = step.runs_commands ? step.role.worker_cpus : 0;
     auto name = group_name(step.facts);
     // Noted first, so that whatever goes wrong on the way is removed in the end.
     made_.push_back({std::move(*membership), name});

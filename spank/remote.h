@@ -68,6 +68,7 @@ private:
         TaskFacts facts;
         model::Role role;
         model::WorkerLimits limits;
+        bool runs_commands = false; ///< its client is `dtask map`
     };
     struct Made {
         cgroup::Membership where;

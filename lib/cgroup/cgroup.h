@@ -11,7 +11,8 @@
 // v1: for memory, a child "dtask" of the task's own Slurm cgroup task_N; where
 // the controller has no task_N, a tree of our own, dtask/job_J/step_S/task_RANK
 // below the controller's root. The same for cpu. Only cgroup.procs is the user's, and the
-// peak, to set it back.
+// peak, to set it back. Below it there may be groups for commands, "command_0" and so on, whose
+// limits are the user's too: whatever he writes there, that of the worker's group binds.
 // v2: the limits are set on task_N itself, for Slurm sees only processes that
 // are directly in it; there is nothing to make, join or remove. The memory limit
 // is cut where it would leave no room below a limit of the groups above: at theirs
@@ -73,7 +74,11 @@ struct Limits {
     std::uint64_t memory = 0;       ///< v1 memory.limit_in_bytes, v2 memory.high
     std::uint64_t cpu_quota_us = 0; ///< per 100,000 µs
     std::uint32_t tasks = 1;        ///< that share the groups above
+    /// Groups for commands below the worker's, where there can be any: v1 only.
+    std::uint32_t commands = 0;
 };
+/// More are never made: the kernel has 65,535 memory groups for all.
+constexpr std::uint32_t most_command_groups = 128;
 
 /// What the file system looks like. A unit test gives a plain directory: it
 /// turns the check of the file system's type off and plays the kernel, which
@@ -116,6 +121,21 @@ public:
 /// v1 where the memory controller is on a v1 mount below the root, else v2.
 Result<std::unique_ptr<Driver>> make_driver(Layout layout);
 
+/// A group for one command at a time, whose limit is the user's to set. v1 only.
+class CommandGroup {
+public:
+    /// Fails where what an earlier command has left behind, in shared memory as a rule, needs more.
+    /// The peak begins anew. Each command's is set, for one may have set another.
+    Result<void> set_limit(std::uint64_t bytes) const;
+    int procs_fd() const { return procs_.get(); }
+    Result<std::uint64_t> peak() const;      ///< since the limit was set
+    Result<std::uint64_t> oom_kills() const; ///< since the group was made
+
+private:
+    friend class WorkerGroup;
+    Fd directory_, procs_;
+};
+
 /// A worker's group as its user sees it.
 class WorkerGroup {
 public:
@@ -155,6 +175,9 @@ public:
     Result<std::uint64_t> oom_kills() const;    ///< since the group was made
     Result<std::uint64_t> cpu_quota_us() const; ///< 0 = none
     Result<std::uint64_t> cpu_usage_us() const; ///< of all that has run there
+
+    /// The groups for commands below the worker's; none where root has made none.
+    std::vector<CommandGroup> open_command_groups() const;
 
     /// Path below the root, for messages.
     const std::string &memory_path() const { return memory_path_; }

@@ -55,6 +55,13 @@ Result<std::uint64_t> read_number(const Fd &dir, const char *name) {
     return *number;
 }
 
+Result<void> write_at(const Fd &dir, const char *name, std::string_view text) {
+    Fd file(::openat(dir.get(), name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!file) return fail_errno(name);
+    if (auto done = write_whole(file.get(), text); !done) return fail_from(std::move(done), name);
+    return {};
+}
+
 /// The number after `key` in a file of "key number" lines.
 Result<std::uint64_t> read_keyed(const Fd &dir, const char *name, std::string_view key) {
     auto text = read_at(dir.get(), name);
@@ -183,14 +190,47 @@ Result<std::uint64_t> WorkerGroup::memory_peak() const {
 
 Result<void> WorkerGroup::reset_memory_peak() const {
     if (!memory_ || version_ != 1) return fail("no peak to set back");
-    Fd peak(::openat(memory_.get(), v1_peak, O_WRONLY | O_CLOEXEC));
-    if (!peak) return fail_errno(v1_peak);
-    return write_whole(peak.get(), "0");
+    return write_at(memory_, v1_peak, "0");
 }
 
 Result<std::uint64_t> WorkerGroup::oom_kills() const {
     if (!memory_) return fail("no memory limit");
     return read_keyed(memory_, version_ == 2 ? "memory.events" : "memory.oom_control", "oom_kill");
+}
+
+std::vector<CommandGroup> WorkerGroup::open_command_groups() const {
+    std::vector<CommandGroup> groups;
+    if (!memory_ || version_ != 1) return groups;
+    while (groups.size() < most_command_groups) {
+        auto name = std::string(command_prefix) + std::to_string(groups.size());
+        CommandGroup group;
+        constexpr int directory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+        group.directory_.reset(::openat(memory_.get(), name.c_str(), directory));
+        if (!group.directory_) break;
+        group.procs_.reset(
+            ::openat(group.directory_.get(), "cgroup.procs", O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+        if (!group.procs_) break;
+        groups.push_back(std::move(group));
+    }
+    return groups;
+}
+
+Result<void> CommandGroup::set_limit(std::uint64_t bytes) const {
+    if (auto done = write_at(directory_, v1_peak, "0"); !done) return done;
+    auto text = std::to_string(bytes);
+    // The one with swap is never below the other: up it goes first, down it goes last.
+    bool swap = ::faccessat(directory_.get(), v1_limit_with_swap, F_OK, 0) == 0;
+    auto done = write_at(directory_, v1_limit, text);
+    if (!done && swap && write_at(directory_, v1_limit_with_swap, text))
+        done = write_at(directory_, v1_limit, text);
+    if (done && swap) done = write_at(directory_, v1_limit_with_swap, text);
+    return done;
+}
+
+Result<std::uint64_t> CommandGroup::peak() const { return read_number(directory_, v1_peak); }
+
+Result<std::uint64_t> CommandGroup::oom_kills() const {
+    return read_keyed(directory_, "memory.oom_control", "oom_kill");
 }
 
 Result<std::uint64_t> WorkerGroup::cpu_quota_us() const {

@@ -4,6 +4,7 @@
 // group where Slurm made one there, else in a tree of our own.
 #include "lib/cgroup/drivers.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -44,6 +45,9 @@ public:
             auto made = make(where, name, "memory", uid, [&](const Dir &dir) {
                 auto done = set_memory(dir, limits.memory);
                 if (done) (void)dir.give(v1_peak, uid); // to be set back: no limit depends on it
+                // The worker does without them.
+                if (done && !make_command_groups(dir, limits.commands, uid))
+                    (void)remove_command_groups(dir);
                 return done;
             });
             if (!made) return made;
@@ -88,10 +92,36 @@ public:
 private:
     static Result<void> set_memory(const Dir &dir, std::uint64_t bytes) {
         auto text = std::to_string(bytes);
-        if (auto done = dir.write("memory.limit_in_bytes", text); !done) return done;
+        if (auto done = dir.write(v1_limit, text); !done) return done;
         // Memory and swap together; there only where the kernel counts swap.
-        if (dir.has("memory.memsw.limit_in_bytes"))
-            return dir.write("memory.memsw.limit_in_bytes", text);
+        if (dir.has(v1_limit_with_swap)) return dir.write(v1_limit_with_swap, text);
+        return {};
+    }
+
+    /// The directories are root's, so that nobody makes more of them; of the files only
+    /// those that set a limit or move a process are the user's.
+    static Result<void> make_command_groups(const Dir &worker, std::uint32_t count, uid_t uid) {
+        if (count == 0) return {};
+        auto hierarchy = worker.read("memory.use_hierarchy");
+        if (!hierarchy) return fail_from(std::move(hierarchy));
+        if (*hierarchy != "1") return fail("the worker's limit would not bind what is below it");
+        for (std::uint32_t n = 0; n < std::min(count, most_command_groups); n++) {
+            auto dir = worker.make(std::string(command_prefix) + std::to_string(n));
+            if (!dir) return fail_from(std::move(dir));
+            for (const char *file : {"cgroup.procs", v1_limit, v1_peak})
+                if (auto done = dir->give(file, uid); !done) return done;
+            if (dir->has(v1_limit_with_swap))
+                if (auto done = dir->give(v1_limit_with_swap, uid); !done) return done;
+        }
+        return {};
+    }
+
+    static Result<void> remove_command_groups(const Dir &worker) {
+        auto names = worker.children();
+        if (!names) return fail_from(std::move(names));
+        for (const auto &name : *names)
+            if (name.starts_with(command_prefix))
+                if (auto done = worker.remove(name); !done) return fail_from(std::move(done));
         return {};
     }
 
@@ -142,7 +172,7 @@ private:
             auto place = parent(where, name, controller);
             if (!place) return fail_from(std::move(place));
             // One that is there is of a step that died with its slurmstepd: start afresh.
-            (void)place->parent.remove(place->name);
+            (void)vacate(place->parent, place->name, controller);
             auto dir = place->parent.make(place->name);
             if (!dir) return fail_from(std::move(dir), controller);
             return dir;
@@ -175,6 +205,11 @@ private:
     /// Removes a group that must have no processes any more.
     static Result<void> vacate(const Dir &parent, const std::string &name,
                                std::string_view controller) {
+        auto dir = parent.find(name);
+        if (!dir) return fail_from(std::move(dir), controller);
+        if (*dir)
+            if (auto done = remove_command_groups(**dir); !done)
+                return fail_from(std::move(done), controller);
         auto done = parent.remove(name);
         if (!done) return fail_from(std::move(done), controller);
         if (!*done) return fail(std::string(controller) + ": " + name + ": has processes");

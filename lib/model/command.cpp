@@ -33,6 +33,12 @@ constexpr std::size_t ended_numbers = 10;
 
 } // namespace
 
+bool runs_commands(std::string_view program, std::string_view first_argument) {
+    auto slash = program.rfind('/');
+    if (slash != program.npos) program.remove_prefix(slash + 1);
+    return program == "dtask" && first_argument == "map";
+}
+
 std::string Command::encode() const {
     std::string bytes;
     for (const auto &argument : argv) put(bytes, 'a', argument);

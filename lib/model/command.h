@@ -47,6 +47,9 @@ struct Ended {
     static Result<Ended> decode(std::string_view bytes);
 };
 
+/// Is the client `dtask map`? Its tasks are commands, and need no Python.
+bool runs_commands(std::string_view program, std::string_view first_argument);
+
 /// The most that is brought back of each of output and errors.
 constexpr std::size_t most_output = 16u << 20;
 /// Of a file that has the errors this much of the end is brought back.

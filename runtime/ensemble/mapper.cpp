@@ -365,11 +365,13 @@ void Mapper::clear_bar() {
 void Mapper::show_progress(bool last) {
     auto now = clock_.now_us();
     counts_.elapsed_us = now - began_us_;
-    if (!last && journal_)
+    if (!last && journal_ && now - synced_us_ >= sync_us) {
+        synced_us_ = now;
         if (auto ok = journal_.sync(); !ok && !code_) {
             say(ok.error().text());
             finish(exit_code::cluster_lost);
         }
+    }
     if (last) {
         clear_bar();
         if (show_ != Show::none) say(summary(counts_));

@@ -96,7 +96,7 @@ private:
     Fd joblog_;
     Show show_;
     SteadyClock clock_;
-    std::int64_t began_us_ = 0, shown_us_ = 0, line_pause_us_ = 0;
+    std::int64_t began_us_ = 0, shown_us_ = 0, line_pause_us_ = 0, synced_us_ = 0;
     Counts counts_;
     std::uint64_t next_ = 1;         ///< job to submit
     std::uint64_t next_to_tell_ = 1; ///< in order

@@ -99,10 +99,6 @@ std::string executor_python(const Env &task, const std::string &command,
     return invocation ? invocation->python : "python3";
 }
 
-bool runs_commands(const std::string &command, const std::vector<std::string> &arguments) {
-    return base_name(command) == "dtask" && !arguments.empty() && arguments.front() == "map";
-}
-
 std::string script_directory(const Env &task, const std::string &command,
                              const std::vector<std::string> &given) {
     auto invocation = python_of(task, command, given);

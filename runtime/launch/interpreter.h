@@ -23,7 +23,4 @@ std::string executor_python(const Env &task, const std::string &command,
 std::string script_directory(const Env &task, const std::string &command,
                              const std::vector<std::string> &arguments);
 
-/// Is the client `dtask map`? Its tasks are commands, and need no Python.
-bool runs_commands(const std::string &command, const std::vector<std::string> &arguments);
-
 } // namespace dtask::launch

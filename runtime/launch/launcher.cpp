@@ -14,6 +14,7 @@
 #include "lib/base/log.h"
 #include "lib/base/net.h"
 #include "lib/base/spawn.h"
+#include "lib/model/command.h"
 #include "lib/tls/credentials.h"
 #include "runtime/client/connection_file.h"
 #include "runtime/launch/descendants.h"
@@ -132,7 +133,8 @@ void Launcher::start_worker() {
     auto env = worker_environment(env_, spec_, executor_python(env_, command_, arguments_),
                                   script_directory(env_, command_, arguments_),
                                   {directories_.scratch(), directories_.store()}, python_dir_);
-    if (runs_commands(command_, arguments_)) env.set(commands_variable, "1");
+    if (!arguments_.empty() && model::runs_commands(command_, arguments_.front()))
+        env.set(commands_variable, "1");
     auto starts = worker_restarts_ + worker_redials_;
     if (starts > 0) env.set(restart_variable, std::to_string(starts));
     auto pid = start_service("worker", env, cpus_.worker, SIGKILL);

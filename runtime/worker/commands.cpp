@@ -14,9 +14,11 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/exit_codes.h"
+#include "lib/base/log.h"
 #include "lib/base/quick.h"
 #include "lib/base/spawn.h"
 #include "lib/base/strings.h"
+#include "runtime/worker/memory.h"
 #include "runtime/worker/processes.h"
 
 namespace dtask::worker {
@@ -227,6 +229,7 @@ void Commands::start(Call call) {
     spec.output = output.get();
     spec.errors = errors.get();
     spec.join_fds = place_.join_fds;
+    if (running.limit > 0) enter_group(running, spec.join_fds);
     spec.oom_score_adj = std::to_string(first_to_die);
     auto pid = spawn_quickly(spec);
     if (!pid) {
@@ -248,9 +251,9 @@ void Commands::start(Call call) {
         });
         running.deadline->set(timeout_ms);
     }
-    bool limited = running.limit > 0;
+    bool watched = running.limit > 0 && !running.group;
     running_.emplace(*pid, std::move(running));
-    if (limited && !look_) look_.emplace(loop_, look_ms, [this] { look(); });
+    if (watched && !look_) look_.emplace(loop_, look_ms, [this] { look(); });
 }
 
 bool Commands::drop(std::uint64_t task, std::uint64_t instance) {
@@ -263,6 +266,28 @@ bool Commands::drop(std::uint64_t task, std::uint64_t instance) {
     return false;
 }
 
+void Commands::enter_group(Running &running, std::vector<int> &join_fds) {
+    if (running.slot >= place_.groups.size()) return;
+    auto &group = place_.groups[running.slot];
+    auto kills = group.oom_kills();
+    auto limited = kills ? group.set_limit(running.limit) : fail_from(std::move(kills));
+    if (!limited) {
+        log::info("a command's memory limit is kept by looking at it: " + limited.error().text());
+        return;
+    }
+    running.group = &group;
+    running.kills_before = *kills;
+    join_fds.push_back(group.procs_fd());
+}
+
+void Commands::leave_group(Running &running) {
+    running.peak = running.group->peak().value_or(0);
+    if (running.cut != Cut::no) return;
+    if (running.group->oom_kills().value_or(0) == running.kills_before) return;
+    bool own = running.peak + running.limit / limit_tolerance >= running.limit;
+    running.cut = own ? Cut::memory : Cut::worker_memory;
+}
+
 bool Commands::on_reaped(pid_t pid, int status, const rusage &used) {
     auto found = running_.find(pid);
     if (found == running_.end()) return false;
@@ -273,6 +298,7 @@ bool Commands::on_reaped(pid_t pid, int status, const rusage &used) {
     ended.exit = WIFEXITED(status) ? static_cast<std::uint32_t>(WEXITSTATUS(status)) : 0;
     ended.signal = WIFSIGNALED(status) ? static_cast<std::uint32_t>(WTERMSIG(status)) : 0;
     ended.cpu_us = micros(used.ru_utime) + micros(used.ru_stime);
+    if (running.group) leave_group(running);
     ended.peak = std::max(running.peak, static_cast<std::uint64_t>(used.ru_maxrss) * 1024);
     ended.output = read_back(running.output, model::most_output, false, ended.lost);
     ended.errors =
@@ -295,14 +321,14 @@ void Commands::end(Running running, pid_t pid, model::Ended ended) {
     ended.ran_us = static_cast<std::uint64_t>(now_us() - running.began_us);
     cpus_taken_ -= running.cpus;
     slots_[running.slot] = false;
-    auto limited = [](const auto &entry) { return entry.second.limit > 0; };
-    if (look_ && std::ranges::none_of(running_, limited)) look_.reset();
+    auto watched = [](const auto &entry) { return entry.second.limit > 0 && !entry.second.group; };
+    if (look_ && std::ranges::none_of(running_, watched)) look_.reset();
     on_ended_({std::move(running.call), std::move(ended), running.cut, pid, running.limit});
 }
 
 void Commands::look() {
     for (auto &[pid, running] : running_) {
-        if (running.limit == 0) continue;
+        if (running.limit == 0 || running.group) continue;
         std::uint64_t sum = 0;
         auto family = family_of(pid);
         for (auto member : family) sum += resident(member, 0);

@@ -10,8 +10,10 @@
 // What it writes goes to files of the kernel's memory, which are read when it has ended,
 // or to the files that it names: no byte of it passes through the event loop meanwhile.
 //
-// A command with a memory limit of its own is looked at with all that it has started
-// (processes.h), and killed when that is passed.
+// A command with a memory limit of its own runs in a cgroup of its own below the worker's,
+// where root has made some: the slot's, one command after the other. The kernel kills in it, and
+// the command has failed then, whichever of its processes died. Elsewhere it is looked at with
+// all that it has started (processes.h), and killed when the limit is passed.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +29,7 @@
 
 #include "lib/base/env.h"
 #include "lib/base/fd.h"
+#include "lib/cgroup/cgroup.h"
 #include "lib/ev/loop.h"
 #include "lib/model/command.h"
 #include "runtime/worker/executor.h"
@@ -41,10 +44,16 @@ public:
         std::uint64_t cpus = 1;    ///< of the worker
         std::uint64_t threads = 1; ///< that OMP_NUM_THREADS says, unless the user has set it
         std::uint64_t first_slot = 1;
-        std::vector<int> join_fds; ///< cgroup.procs files
+        std::vector<int> join_fds;                     ///< cgroup.procs files
+        std::vector<cgroup::CommandGroup> groups = {}; ///< of the first slots
     };
     /// How it ended, where that was not by itself.
-    enum class Cut { no, overdue, memory };
+    enum class Cut {
+        no,
+        overdue,
+        memory,       ///< it had passed its own limit
+        worker_memory ///< in a group of its own, when the worker had passed its limit
+    };
     struct Outcome {
         Call call;
         model::Ended ended;
@@ -101,11 +110,15 @@ private:
         bool tail_only = false;       ///< of errors: a file has them whole
         Cut cut = Cut::no;
         std::uint64_t peak = 0;
+        cgroup::CommandGroup *group = nullptr; ///< the slot's, where it keeps the limit
+        std::uint64_t kills_before = 0;        ///< in the group
         std::unique_ptr<ev::Timer> deadline;
     };
 
     Result<void> open_files(const model::Command &command, Running &running, Fd &input, Fd &output,
                             Fd &errors) const;
+    void enter_group(Running &running, std::vector<int> &join_fds);
+    static void leave_group(Running &running);
     Result<std::string> find(Kind &kind, const model::Command &command) const;
     void end(Running running, pid_t pid, model::Ended ended);
     void refuse(Running running, std::uint32_t code, const std::string &why);
@@ -119,7 +132,7 @@ private:
     std::map<pid_t, Running> running_;
     std::vector<bool> slots_;
     std::uint64_t cpus_taken_ = 0;
-    std::optional<ev::Ticker> look_; ///< while one with a limit runs
+    std::optional<ev::Ticker> look_; ///< while one runs whose limit no group keeps
 };
 
 } // namespace dtask::worker

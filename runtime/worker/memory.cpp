@@ -10,8 +10,6 @@ namespace {
 // The kernel walks through all that is mapped: after each exact measuring we do without for ten
 // times as long as it took, but not for longer than a worker may be over its limit.
 constexpr std::int64_t pauses_per_exact = 10, longest_pause_us = 900'000;
-// The kernel counts in batches of pages: one that got within so many parts of the limit was at it.
-constexpr std::uint64_t limit_tolerance = 32;
 // What an executor's children had may be in the group for a moment after its end.
 constexpr std::int64_t settling_us = 500'000;
 
@@ -35,6 +33,11 @@ std::vector<int> Memory::join_fds() const {
     if (!group_ || !group_->needs_join()) return {};
     auto fds = group_->procs_fds();
     return {fds.memory, fds.cpu};
+}
+
+std::vector<cgroup::CommandGroup> Memory::open_command_groups() const {
+    if (!group_) return {};
+    return group_->open_command_groups();
 }
 
 bool Memory::counts_values() const {

@@ -23,6 +23,9 @@
 
 namespace dtask::worker {
 
+/// The kernel counts in batches of pages: one that got within so many parts of the limit was at it.
+constexpr std::uint64_t limit_tolerance = 32;
+
 /// Values that lie in memory beside the executors' own. Bytes.
 struct SharedMemory {
     std::uint64_t mappable = 0; ///< of all that an executor may have mapped
@@ -44,6 +47,8 @@ public:
     void set_nursery(pid_t pid) { nursery_ = pid; }
     /// cgroup.procs descriptors that an executor joins when it starts.
     std::vector<int> join_fds() const;
+    /// Groups below its own for commands with limits of theirs; none where there can be none.
+    std::vector<cgroup::CommandGroup> open_command_groups() const;
     /// Must the worker itself look after the limit?
     bool needs_watch() const;
     /// Does the kernel kill at the limit, which what executors store counts against?

@@ -11,7 +11,7 @@
 
 namespace dtask::worker {
 
-Commands::Place Worker::command_place() const {
+Commands::Place Worker::command_place() {
     const auto &about = settings_.about;
     Commands::Place place;
     place.env = settings_.executor.env;
@@ -20,6 +20,7 @@ Commands::Place Worker::command_place() const {
     place.threads = std::max<std::uint64_t>(about.nthreads / about.concurrency, 1);
     place.first_slot = settings_.first_slot;
     place.join_fds = settings_.executor.join_fds;
+    place.groups = watch_.memory().open_command_groups();
     return place;
 }
 
@@ -65,16 +66,19 @@ void Worker::on_command_ended(Commands::Outcome outcome) {
         failure.payload = ended.encode();
         report(std::move(failure));
     };
-    bool by_kernel = outcome.cut == Commands::Cut::no && ended.signal == SIGKILL &&
-                     watch_.memory().was_memory_kill(outcome.pid);
+    bool by_kernel = outcome.cut == Commands::Cut::worker_memory ||
+                     (outcome.cut == Commands::Cut::no && ended.signal == SIGKILL &&
+                      watch_.memory().was_memory_kill(outcome.pid));
     if (outcome.cut == Commands::Cut::overdue) {
         tell(overdue(call));
     } else if (outcome.cut == Commands::Cut::memory) {
         tell(over_own_limit(call, outcome.limit, ended.peak));
     } else if (by_kernel) {
-        tell(died(call, SIGKILL,
-                  MemoryKill{watch_.memory().limit(), watch_.memory().peak(),
-                             watch_.memory().was_below_limit()}));
+        auto limit = watch_.memory().limit(), peak = watch_.memory().peak();
+        bool below = outcome.cut == Commands::Cut::worker_memory
+                         ? peak + limit / limit_tolerance < limit
+                         : watch_.memory().was_below_limit();
+        tell(died(call, SIGKILL, MemoryKill{limit, peak, below}));
     } else {
         add_outcome(done_, call, ended.ran_us, ended.exit != 0 || ended.signal != 0,
                     ended.encode());

@@ -100,7 +100,7 @@ private:
     void feed();
     std::size_t depth(const Function &function) const;
     void learn(std::uint64_t function, std::uint64_t us);
-    Commands::Place command_place() const;
+    Commands::Place command_place();
     std::uint64_t busy_executors() const;
     bool has_room(const Call &call) const;
     void on_command_ended(Commands::Outcome outcome);

@@ -25,12 +25,14 @@ namespace {
 
 constexpr const char *files[]{
     "cgroup.procs",          "memory.limit_in_bytes", "memory.max_usage_in_bytes",
-    "memory.usage_in_bytes", "memory.oom_control",    "cpu.cfs_period_us",
-    "cpu.cfs_quota_us"};
+    "memory.usage_in_bytes", "memory.oom_control",    "memory.use_hierarchy",
+    "cpu.cfs_period_us",     "cpu.cfs_quota_us"};
 
 void born(int directory) {
     for (const char *name : files)
         Fd(::openat(directory, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+    Fd hierarchy(::openat(directory, "memory.use_hierarchy", O_WRONLY | O_CLOEXEC));
+    ck_assert_int_eq(::write(hierarchy.get(), "1\n", 2), 2);
 }
 
 void dying(int directory) {
@@ -166,6 +168,57 @@ START_TEST(test_v1_makes_and_removes) {
     ck_assert(!fs::exists(tree / own));
     ck_assert(!fs::exists(tree / "cpu/dtask"));
     must(driver->remove(v1_member, name)); // a second time is no error
+}
+END_TEST
+
+// For commands with limits of their own: their directories are root's, and go with the worker's.
+START_TEST(test_v1_groups_for_commands) {
+    Tree tree(false);
+    auto driver = must(make_driver(tree.layout));
+    cgroup::Limits limits{1 << 20, 0};
+    limits.commands = 2;
+    must(driver->make_worker_group(v1_member, name, limits, getuid()));
+    ck_assert(fs::exists(tree / own + "/command_1/cgroup.procs"));
+    ck_assert(!fs::exists(tree / own + "/command_2"));
+
+    auto worker = must(WorkerGroup::find(tree.layout, v1_member, name));
+    auto groups = worker->open_command_groups();
+    ck_assert_uint_eq(groups.size(), 2);
+    put(tree / own + "/command_1/memory.max_usage_in_bytes", "5000");
+    must(groups[1].set_limit(8192));
+    ck_text_eq(get(tree / own + "/command_1/memory.limit_in_bytes"), "8192");
+    ck_assert_uint_eq(must(groups[1].peak()), 0);
+    put(tree / own + "/command_1/memory.oom_control", "oom_kill_disable 0\noom_kill 3\n");
+    ck_assert_uint_eq(must(groups[1].oom_kills()), 3);
+    ck_text_eq(get(tree / own + "/command_0/memory.limit_in_bytes"), "");
+
+    must(driver->remove(v1_member, name));
+    ck_assert(!fs::exists(tree / own));
+
+    // However many CPUs there are.
+    limits.commands = 100'000;
+    must(driver->make_worker_group(v1_member, name, limits, getuid()));
+    worker = must(WorkerGroup::find(tree.layout, v1_member, name));
+    ck_assert_uint_eq(worker->open_command_groups().size(), most_command_groups);
+    must(driver->sweep(1, 7));
+    ck_assert(!fs::exists(tree / own));
+}
+END_TEST
+
+START_TEST(test_v1_no_groups_for_commands_that_would_not_be_bound) {
+    Tree tree(false);
+    tree.layout.born = [](int directory) {
+        born(directory);
+        Fd hierarchy(::openat(directory, "memory.use_hierarchy", O_WRONLY | O_CLOEXEC));
+        ck_assert_int_eq(::write(hierarchy.get(), "0\n", 2), 2);
+    };
+    auto driver = must(make_driver(tree.layout));
+    cgroup::Limits limits{1 << 20, 0};
+    limits.commands = 2;
+    must(driver->make_worker_group(v1_member, name, limits, getuid()));
+    ck_assert(fs::exists(tree / own));
+    ck_assert(!fs::exists(tree / own + "/command_0"));
+    must(driver->remove(v1_member, name));
 }
 END_TEST
 
@@ -454,6 +507,8 @@ Suite *suite() {
     tcase_add_test(c, test_own_task_path);
     tcase_add_test(c, test_v1_makes_and_removes);
     tcase_add_test(c, test_v1_sweeps);
+    tcase_add_test(c, test_v1_groups_for_commands);
+    tcase_add_test(c, test_v1_no_groups_for_commands_that_would_not_be_bound);
     tcase_add_test(c, test_v1_makes_only_what_is_limited);
     tcase_add_test(c, test_v1_leaves_other_tasks_groups);
     tcase_add_test(c, test_v1_shared_task_gets_a_tree_of_ours);

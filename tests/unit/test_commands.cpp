@@ -34,7 +34,7 @@ struct Bench {
         place.first_slot = 9;
     }
     void begin(model::Command common = {}, std::uint64_t cpus = 1) {
-        commands.emplace(loop, place, [this](Commands::Outcome outcome) {
+        commands.emplace(loop, std::move(place), [this](Commands::Outcome outcome) {
             auto task = outcome.call.task;
             ended.emplace(task, std::move(outcome));
         });

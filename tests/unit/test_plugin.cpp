@@ -230,6 +230,7 @@ struct Call {
     std::uint64_t memory, quota;
     std::uint32_t rank;
     uid_t uid;
+    std::uint32_t commands;
 };
 
 struct Kernel {
@@ -252,7 +253,8 @@ public:
     Result<void> make_worker_group(const cgroup::Membership &, const cgroup::GroupName &name,
                                    const cgroup::Limits &limits, uid_t uid) override {
         if (kernel_.broken) return fail("memory: no such cgroup controller");
-        kernel_.made.push_back({limits.memory, limits.cpu_quota_us, name.rank, uid});
+        kernel_.made.push_back(
+            {limits.memory, limits.cpu_quota_us, name.rank, uid, limits.commands});
         return {};
     }
     Result<void> remove(const cgroup::Membership &, const cgroup::GroupName &name) override {
@@ -293,6 +295,25 @@ model::LaunchSpec spec_in_env() {
     return must(model::launch_from_text(slurm().env.at("DTASK_LAUNCH")));
 }
 
+// Each CPU's command may get a limit of its own, and no other client's task does.
+START_TEST(test_remote_groups_for_commands) {
+    Kernel kernel;
+    auto r = remote(kernel);
+    auto commands_of = [&](std::vector<std::string> argv) {
+        cluster_step(3);
+        slurm().argv = std::move(argv);
+        kernel.made.clear();
+        must(r.on_task_forked(slurm().handle()));
+        ck_assert_uint_eq(kernel.made.size(), 1);
+        return kernel.made[0].commands;
+    };
+    ck_assert_uint_eq(commands_of({"/usr/bin/dtask", "map", "prog", ":::", "1"}), 4);
+    ck_assert_uint_eq(commands_of({"dtask", "status"}), 0);
+    ck_assert_uint_eq(commands_of({"dtask"}), 0);
+    ck_assert_uint_eq(commands_of({"python", "map"}), 0);
+}
+END_TEST
+
 START_TEST(test_remote_leaves_others_alone) {
     Kernel kernel;
     auto r = remote(kernel);
@@ -330,6 +351,7 @@ START_TEST(test_remote_limits_and_launches) {
     ck_assert_uint_eq(kernel.made[0].memory, 400 << 20);
     ck_assert_uint_eq(kernel.made[0].rank, 3);
     ck_assert_uint_eq(kernel.made[0].uid, 1000);
+    ck_assert_uint_eq(kernel.made[0].commands, 0);
 
     must(r.on_task_init(slurm().handle()));
     auto spec = spec_in_env();
@@ -630,6 +652,7 @@ Suite *suite() {
     auto r = tcase_create("remote");
     tcase_add_test(r, test_remote_leaves_others_alone);
     tcase_add_test(r, test_remote_limits_and_launches);
+    tcase_add_test(r, test_remote_groups_for_commands);
     tcase_add_test(r, test_remote_cleans_the_environment);
     tcase_add_test(r, test_remote_trusts_the_credential_only);
     tcase_add_test(r, test_remote_bad_handover);
