@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
+#include <deque>
 #include <utility>
 
 #include "lib/base/clock.h"
@@ -37,6 +38,7 @@ struct Swarm::Peer {
     proto::Role role;
     std::unique_ptr<proto::Link> link;
     bool greeted = false, leaving = false;
+    std::deque<proto::Frame> unsent = {}; ///< of a client
 };
 
 Swarm::Swarm(const Process &scheduler)
@@ -53,7 +55,8 @@ Swarm::Swarm(const Process &scheduler)
                     }),
       check_(loop_, 5, [this] {
           if (until_ && until_()) loop_.stop();
-      }) {
+      }),
+      feed_(loop_, [this] { feed(); }) {
     add(proto::Role::control, 1);
 }
 
@@ -159,7 +162,7 @@ void Swarm::submit(Shape shape, std::size_t tasks) {
         if (peer->role == proto::Role::client) clients.push_back(peer.get());
     for (std::size_t c = 0; c < clients.size(); c++) {
         std::size_t mine = tasks / clients.size() + (c < tasks % clients.size() ? 1 : 0);
-        proto::Link &link = *clients[c]->link;
+        auto &frames = clients[c]->unsent;
         if (shape == Shape::map) {
             awaited_ += mine;
             for (std::size_t left = mine; left > 0;) {
@@ -171,7 +174,7 @@ void Swarm::submit(Shape shape, std::size_t tasks) {
                     frame.payload += arguments;
                 }
                 frame.header.set("f", 1).set("k", keys).set("len", lengths);
-                link.send(std::move(frame));
+                frames.push_back(std::move(frame));
                 left -= count;
             }
             continue;
@@ -192,7 +195,7 @@ void Swarm::submit(Shape shape, std::size_t tasks) {
                 .set("in", graph.in)
                 .set("len", proto::Column(graph.k.size(), arguments.size()));
             for (std::size_t n = 0; n < graph.k.size(); n++) frame.payload += arguments;
-            link.send(std::move(frame));
+            frames.push_back(std::move(frame));
             graph = {};
         };
         auto add = [&](const proto::Column &inputs, bool wanted) {
@@ -225,6 +228,18 @@ void Swarm::submit(Shape shape, std::size_t tasks) {
         }
         awaited_++;
     }
+    feed_.set();
+}
+
+// Clients and workers are processes of their own where they are real: none waits with its
+// answers until another has sent all that it has.
+void Swarm::feed() {
+    for (auto &peer : peers_) {
+        if (peer->unsent.empty()) continue;
+        peer->link->send(std::move(peer->unsent.front()));
+        peer->unsent.pop_front();
+        if (!peer->unsent.empty()) feed_.set();
+    }
 }
 
 void Swarm::run() {
@@ -235,9 +250,10 @@ void Swarm::run() {
 void Swarm::await_taken() {
     for (auto &peer : peers_) {
         if (peer->role != proto::Role::client) continue;
-        peer->link->send(proto::make_frame("info"));
+        peer->unsent.push_back(proto::make_frame("info"));
         unanswered_++;
     }
+    feed_.set();
     spin([this] { return unanswered_ == 0; }, "the scheduler to take all tasks");
 }
 

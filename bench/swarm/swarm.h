@@ -57,6 +57,7 @@ private:
     void open(Peer &peer);
     void heard(Peer &peer, proto::Frame frame);
     void work(Peer &peer, proto::Frame frame);
+    void feed();
     void spin(const std::function<bool()> &done, const char *what);
 
     const Process &scheduler_;
@@ -67,6 +68,7 @@ private:
     std::size_t unanswered_ = 0;          ///< questions whether all has been taken
     std::uint64_t last_key_ = 0, last_task_ = 0;
     ev::Ticker sign_of_life_, check_;
+    ev::EndOfTurn feed_; ///< a frame of each client that has some
     std::function<bool()> until_;
 };
 

@@ -86,10 +86,11 @@ struct Function {
     ClientId client;
     std::string name;
     std::string pickled;
-    std::uint64_t cpus = 0;  ///< that each of its tasks takes, where they are commands; else 0
-    double mean_us = -1;     ///< running mean of its run times; below 0 = not known yet
-    std::uint64_t tasks = 0; ///< tasks that need it
-    bool orphan = false;     ///< its client has gone
+    std::uint64_t cpus = 0;    ///< that each of its tasks takes, where they are commands; else 0
+    double mean_us = -1;       ///< running mean of its run times; below 0 = not known yet
+    std::int64_t tried_us = 0; ///< when the first worker was sent it
+    std::uint64_t tasks = 0;   ///< tasks that need it
+    bool orphan = false;       ///< its client has gone
     std::unordered_set<WorkerId> holders; ///< workers that were sent it
 };
 

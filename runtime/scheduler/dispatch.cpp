@@ -19,6 +19,7 @@ namespace {
 using State = Task::State;
 
 void send_function(Reactor r, WorkerId worker, Function &function) {
+    if (function.holders.empty()) function.tried_us = r.clock.now_us();
     if (function.holders.insert(worker).second)
         r.comm.function(worker, function.id, function.name, function.pickled, function.cpus);
 }
@@ -189,7 +190,8 @@ void send_run(Reactor r, TaskId id, Task &task) {
                task.body.view());
 }
 
-void dispatch(Reactor r) {
+bool dispatch(Reactor r) {
+    bool on_trial = false;
     give_up_if_none_is_left(r);
     dispatch_restricted(r);
     // Least loaded first; one that has no room for the next task waits outside
@@ -198,8 +200,10 @@ void dispatch(Reactor r) {
     TaskId next;
     while (r.core.ready_count > 0 && !r.core.idle_order.empty()) {
         WorkerId id = r.core.idle_order.begin()->second;
-        if (Task *task = life::next_ready(r.core, next);
-            placement::has_stored_inputs(r.core, *task)) {
+        Task *task = life::next_ready(r.core, next);
+        on_trial = placement::on_trial(*task->function, r.clock);
+        if (on_trial) break;
+        if (placement::has_stored_inputs(r.core, *task)) {
             auto nearest = placement::nearest(r.core, *task);
             if (!nearest) break;
             Worker &there = r.core.workers.at(*nearest);
@@ -216,6 +220,7 @@ void dispatch(Reactor r) {
     }
     for (auto id : full) life::enter_idle_order(r.core, id, r.core.workers.at(id));
     rebalance(r);
+    return on_trial;
 }
 
 } // namespace dtask::scheduler

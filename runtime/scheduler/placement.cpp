@@ -13,7 +13,8 @@ namespace {
 
 constexpr double queue_us = 5'000; // many round trips to the scheduler
 constexpr std::uint64_t longest_queue = 256;
-constexpr double bytes_per_us = 100; // between nodes, beside the work that goes on
+constexpr std::size_t enough_to_time = 64; // workers
+constexpr double bytes_per_us = 100;       // between nodes, beside the work that goes on
 constexpr double message_us = 5; // of the scheduler's time, for tasks to a worker and its report
 constexpr double unknown_us = 1'000; // of a function not measured yet
 
@@ -60,6 +61,11 @@ std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle,
             std::max(fair, static_cast<std::uint64_t>(std::sqrt(
                                static_cast<double>(ready) * message_us / std::max(mean_us, 1.0))));
     return std::clamp<std::uint64_t>(fair, 1, std::max<std::uint64_t>(room, 1));
+}
+
+bool on_trial(const Function &function, const Clock &clock) {
+    return function.mean_us < 0 && function.holders.size() >= enough_to_time &&
+           clock.now_us() - function.tried_us < trial_ms * 1000;
 }
 
 std::uint64_t amount_of(const Worker &worker, const std::string &resource) {

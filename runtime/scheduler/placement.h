@@ -11,6 +11,7 @@
 
 #include <optional>
 
+#include "lib/base/clock.h"
 #include "runtime/scheduler/core.h"
 
 namespace dtask::scheduler::placement {
@@ -31,6 +32,13 @@ bool may_take(const Worker &worker);
 /// the messages, one after the other, nor the tasks of one worker take longest.
 /// mean_us: run time of one, below 0 where it is not known yet.
 std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle, double mean_us);
+
+/// How long a function that nobody has timed yet stays with few workers, in ms.
+constexpr std::int64_t trial_ms = 5;
+/// Whether it is with as many as suffice to time it, and they may still be quicker than
+/// spreading it would be: each of thousands of workers takes a message of its own, which
+/// is most of what tasks of a microsecond cost. Slow ones lose no more than `trial_ms`.
+bool on_trial(const Function &function, const Clock &clock);
 
 /// How much the worker has of a resource in all.
 std::uint64_t amount_of(const Worker &worker, const std::string &resource);

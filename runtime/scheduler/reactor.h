@@ -50,7 +50,8 @@ void on_blocked(Reactor r, WorkerId worker, std::uint64_t count);
 
 /// Gives ready tasks to workers with room, and takes queued ones back from
 /// busy workers for idle ones.
-void dispatch(Reactor r);
+/// True: not all that could be sent was; it is to be called again in placement::trial_ms.
+bool dispatch(Reactor r);
 
 /// The inputs of a task are on its worker's node: it is sent there.
 void send_run(Reactor r, TaskId id, Task &task);

@@ -8,6 +8,7 @@
 
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
+#include "runtime/scheduler/placement.h"
 
 namespace dtask::scheduler {
 
@@ -35,7 +36,7 @@ Server::Server(ev::Loop &loop, const proto::Token &token, Settings settings,
                         while (!peers_.empty()) leave(peers_.begin()->first, "the step has ended");
                     }),
       linger_deadline_(loop, [this] { loop_.stop(); }), late_(loop, [this] { tell_missing(); }),
-      tick_(loop, tick_ms, [this] {
+      trial_(loop, [this] { end_turn_soon(); }), tick_(loop, tick_ms, [this] {
           on_tick(reactor());
           give_memory_back();
           end_turn_soon();
@@ -401,7 +402,7 @@ void Server::end_turn_soon() {
 void Server::end_turn() {
     turn_pending_ = false;
     most_tasks_ = std::max(most_tasks_, core_.tasks.size());
-    if (!exit_code_) dispatch(reactor());
+    if (!exit_code_ && dispatch(reactor())) trial_.set(placement::trial_ms);
     tell_count();
     for (auto id : std::exchange(dirty_, {})) {
         auto found = peers_.find(id);

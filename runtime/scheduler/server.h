@@ -139,7 +139,7 @@ private:
     std::function<void(const proto::Died &)> on_died_;
     bool dismissed_ = false; ///< the workers
     std::int64_t start_timeout_us_ = 0;
-    ev::Timer attach_deadline_, end_deadline_, linger_deadline_, late_;
+    ev::Timer attach_deadline_, end_deadline_, linger_deadline_, late_, trial_;
     ev::Ticker tick_;
 };
 
