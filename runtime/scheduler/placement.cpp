@@ -15,7 +15,8 @@ constexpr double queue_us = 5'000; // many round trips to the scheduler
 constexpr std::uint64_t longest_queue = 256;
 constexpr std::size_t enough_to_time = 64; // workers
 constexpr double bytes_per_us = 100;       // between nodes, beside the work that goes on
-constexpr double message_us = 5; // of the scheduler's time, for tasks to a worker and its report
+constexpr double message_us =
+    16; // of all that tasks to a worker and their report wake on their way
 constexpr double unknown_us = 1'000; // of a function not measured yet
 
 // What it has to run before something new begins, by the mean run times of the functions.

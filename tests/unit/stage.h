@@ -260,9 +260,10 @@ struct Stage {
         about.resources["gpu"] = about.task % 3;
         return on_new_worker(reactor(), about);
     }
-    void dispatch() {
-        scheduler::dispatch(reactor());
+    bool dispatch() {
+        bool again = scheduler::dispatch(reactor());
         check_invariants(core);
+        return again;
     }
     void done(WorkerId worker, TaskId task, InstanceId instance, const std::string &value = "v",
               std::uint64_t us = 1'000'000, bool raised = false) {

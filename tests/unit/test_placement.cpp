@@ -81,12 +81,12 @@ END_TEST
 
 // Short tasks go to fewer workers than there are, long ones to all.
 START_TEST(test_share_of_short_tasks) {
-    ck_assert_uint_eq(placement::share(257, 500, 4'000, 1), 50);
-    ck_assert_uint_eq(placement::share(257, 500, 4'000, 100), 5);
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, 1), 89);
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, 100), 8);
     ck_assert_uint_eq(placement::share(257, 500, 4'000, 10'000), 1);
     ck_assert_uint_eq(placement::share(257, 500, 4'000, -1), 1);
     ck_assert_uint_eq(placement::share(20, 500, 4'000, 1), 20);
-    ck_assert_uint_eq(placement::share(257, 8, 8, 20), 1);
+    ck_assert_uint_eq(placement::share(257, 8, 8, 20), 2);
     ck_assert_uint_eq(placement::share(257, 100'000, 200, 10'000), 250);
 }
 END_TEST

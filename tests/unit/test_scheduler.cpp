@@ -5,6 +5,9 @@
 #include "tests/unit/stage.h"
 
 #include <algorithm>
+#include <set>
+
+#include "runtime/scheduler/placement.h"
 
 using namespace dtask;
 using namespace dtask::scheduler;
@@ -75,6 +78,38 @@ START_TEST(test_few_tasks_are_spread) {
     s.comm.take_functions();
     s.comm.take_counts();
     s.over();
+}
+END_TEST
+
+// Among many workers a function is tried by some of them first. Those of microseconds need
+// no more; the others lose some milliseconds.
+START_TEST(test_a_function_is_tried_by_few) {
+    for (bool quick : {true, false}) {
+        Stage s;
+        auto client = s.client_with_function();
+        for (int n = 0; n < 200; n++) s.worker();
+        s.submit(client, 1, 400);
+        ck_assert(s.dispatch());
+        auto runs = s.comm.take_runs();
+        ck_assert_uint_eq(runs.size(), 64);
+        s.clock.advance(placement::trial_ms * 1000 - 1);
+        ck_assert(s.dispatch());
+        ck_assert(s.comm.take_runs().empty());
+        if (quick) {
+            s.done(runs[0], "", 1);
+            ck_assert(!s.dispatch());
+            ck_assert_uint_eq(s.comm.take_results().size(), 1);
+            std::set<WorkerId> used;
+            for (const auto &run : s.comm.take_runs()) used.insert(run.worker);
+            ck_assert_uint_lt(used.size(), 10);
+        } else {
+            s.clock.advance(1);
+            ck_assert(!s.dispatch());
+            ck_assert_uint_eq(s.comm.take_runs().size(), 400 - 64);
+        }
+        s.comm.take_functions();
+        s.comm.take_counts();
+    }
 }
 END_TEST
 
@@ -938,6 +973,7 @@ Suite *suite() {
     for (auto test : {test_one_task,
                       test_tasks_wait_for_a_worker,
                       test_few_tasks_are_spread,
+                      test_a_function_is_tried_by_few,
                       test_depth_follows_the_run_time,
                       test_concurrency_gives_more,
                       test_blocked_tasks_hold_no_slot,
