@@ -168,7 +168,12 @@ START_TEST(test_no_signal_is_ignored_or_blocked) {
     b.begin();
     // Not of the shell, which blocks signals for a moment where it starts a program.
     auto outcome = b.run(shell("exec grep -E '^Sig(Blk|Ign)' /proc/self/status"));
-    ck_text_eq(outcome.ended.output, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    auto &said = outcome.ended.output;
+    // 32 and 33 are the C library's: posix_spawn leaves them ignored, as make does with us.
+    for (std::size_t at = said.find("0000000180000000"); at != std::string::npos;
+         at = said.find("0000000180000000"))
+        said.replace(at, 16, "0000000000000000");
+    ck_text_eq(said, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
     outcome = b.run(shell("kill -USR1 $$"));
     ck_assert_uint_eq(outcome.ended.signal, SIGUSR1);
 }
