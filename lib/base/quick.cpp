@@ -37,19 +37,21 @@ bool to(int fd, int place) {
     return ::dup2(fd, place) == place;
 }
 
+// The sanitizer does not know a stack that is left for good by a function that never returns.
+[[noreturn]] [[gnu::no_sanitize("address")]] void give_up(Birth &birth, bool directory = false) {
+    birth.failure = {errno, directory};
+    ::_exit(exit_code::not_found);
+}
+
 // In our memory, while we wait: system calls only, and nothing that outlives them.
-int child(void *argument) {
+[[gnu::no_sanitize("address")]] int child(void *argument) {
     auto &birth = *static_cast<Birth *>(argument);
     const auto &spec = *birth.spec;
-    auto give_up = [&](bool directory = false) {
-        birth.failure = {errno, directory};
-        ::_exit(exit_code::not_found);
-    };
-    if (::setpgid(0, 0) < 0) give_up();
-    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) give_up();
+    if (::setpgid(0, 0) < 0) give_up(birth);
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) give_up(birth);
     if (::getppid() != birth.parent) ::_exit(exit_code::signal_base + SIGKILL);
     for (int fd : spec.join_fds)
-        if (fd >= 0 && ::write(fd, "0", 1) != 1) give_up();
+        if (fd >= 0 && ::write(fd, "0", 1) != 1) give_up(birth);
     if (!spec.oom_score_adj.empty()) {
         int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
         if (fd >= 0) {
@@ -59,8 +61,8 @@ int child(void *argument) {
     }
     if (!to(spec.input, STDIN_FILENO) || !to(spec.output, STDOUT_FILENO) ||
         !to(spec.errors, STDERR_FILENO))
-        give_up();
-    if (spec.directory && ::chdir(spec.directory) < 0) give_up(true);
+        give_up(birth);
+    if (spec.directory && ::chdir(spec.directory) < 0) give_up(birth, true);
     // The handlers are copies, and would run in our memory.
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
@@ -69,11 +71,10 @@ int child(void *argument) {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    if (birth.descriptors && ::setrlimit(RLIMIT_NOFILE, birth.descriptors) < 0) give_up();
+    if (birth.descriptors && ::setrlimit(RLIMIT_NOFILE, birth.descriptors) < 0) give_up(birth);
     ::execve(spec.program, spec.argv, spec.env);
     if (errno == ENOEXEC) ::execve("/bin/sh", birth.shell, spec.env);
-    give_up();
-    return 0;
+    give_up(birth);
 }
 
 } // namespace

@@ -49,6 +49,8 @@ std::string Command::encode() const {
     if (!input.empty()) put(bytes, 'i', input);
     if (!output.empty()) put(bytes, 'o', output);
     if (!errors.empty()) put(bytes, 'r', errors);
+    if (!journal.empty()) put(bytes, 'j', journal);
+    if (!digest.empty()) put(bytes, 'k', digest);
     if (memory > 0) put(bytes, 'm', std::to_string(memory));
     return bytes;
 }
@@ -71,6 +73,8 @@ Result<void> Command::decode(std::string_view bytes, Command &into) {
         case 'i': into.input = std::move(text); break;
         case 'o': into.output = std::move(text); break;
         case 'r': into.errors = std::move(text); break;
+        case 'j': into.journal = std::move(text); break;
+        case 'k': into.digest = std::move(text); break;
         case 'm': {
             auto number = parse_uint(text);
             if (!number) return fail("a command's memory is no number");

@@ -29,6 +29,9 @@ struct Command {
     /// Files to write, relative to `directory`; empty: what is written is brought back. The
     /// same twice: one file has both.
     std::string output, errors;
+    /// Of a client that keeps a journal: its path, and the digest of this job in it, in hex. What
+    /// has ended well is noted beside it where the client may not hear of it.
+    std::string journal, digest;
     std::uint64_t memory = 0; ///< bytes that it may have, with all that it starts; 0: any
 
     std::string encode() const;
@@ -50,6 +53,8 @@ struct Ended {
 /// Is the client `dtask map`? Its tasks are commands, and need no Python.
 bool runs_commands(std::string_view program, std::string_view first_argument);
 
+/// Tasks that a client has with the scheduler at a time, where it keeps a journal.
+constexpr std::size_t most_untold = 8192;
 /// The most that is brought back of each of output and errors.
 constexpr std::size_t most_output = 16u << 20;
 /// Of a file that has the errors this much of the end is brought back.

@@ -2,6 +2,7 @@
 #include "runtime/ensemble/journal.h"
 
 #include <array>
+#include <filesystem>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -13,9 +14,10 @@ namespace dtask::ensemble {
 
 namespace {
 
+constexpr std::string_view from = ".from-";
 constexpr std::string_view magic = "dtask-journal-1\n";
 constexpr std::size_t head_size = 8, longest_record = 256u << 20;
-constexpr char done_kind = 1;
+constexpr char done_kind = 1, outcome_kind = 2;
 
 void put(std::string &into, std::uint32_t number) {
     for (int byte = 0; byte < 4; byte++)
@@ -40,6 +42,31 @@ std::array<std::uint32_t, 256> make_table() {
     return table;
 }
 
+void put_record(std::string &into, const std::string &body) {
+    put(into, static_cast<std::uint32_t>(body.size()));
+    put(into, crc32(body));
+    into += body;
+}
+
+// What workers have left.
+std::vector<std::string> beside(const std::string &journal) {
+    std::filesystem::path path(journal);
+    auto directory = path.parent_path().empty() ? std::filesystem::path(".") : path.parent_path();
+    auto prefix = path.filename().string() + std::string(from);
+    std::vector<std::string> files;
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
+         at.increment(error))
+        if (at->path().filename().string().starts_with(prefix)) files.push_back(at->path());
+    return files;
+}
+
+Result<void> forget_beside(const std::string &journal) {
+    for (const auto &file : beside(journal))
+        if (::unlink(file.c_str()) < 0 && errno != ENOENT) return fail_errno("journal: " + file);
+    return {};
+}
+
 } // namespace
 
 std::uint32_t crc32(std::string_view bytes) {
@@ -49,8 +76,7 @@ std::uint32_t crc32(std::string_view bytes) {
     return ~sum;
 }
 
-std::optional<std::size_t> read_journal(std::string_view text,
-                                        std::unordered_set<std::string> &done) {
+std::optional<std::size_t> read_journal(std::string_view text, const OnJob &on_job) {
     // The first write may be torn as well.
     if (text.size() < magic.size() && magic.starts_with(text)) return 0;
     if (!text.starts_with(magic)) return {};
@@ -60,8 +86,10 @@ std::optional<std::size_t> read_journal(std::string_view text,
         if (length == 0 || length > longest_record || text.size() - at - head_size < length) break;
         auto body = text.substr(at + head_size, length);
         if (crc32(body) != number_at(text, at + 4)) break;
-        if (body[0] == done_kind && body.size() == 1 + proto::digest_size)
-            done.emplace(body.substr(1));
+        constexpr auto outcome = 1 + proto::digest_size;
+        if (body[0] == done_kind && body.size() == outcome) on_job(body.substr(1), {});
+        if (body[0] == outcome_kind && body.size() >= outcome)
+            on_job(body.substr(1, proto::digest_size), body.substr(outcome));
         at += head_size + length;
     }
     return at;
@@ -78,7 +106,8 @@ Result<Journal> Journal::open(const std::string &path, bool resume) {
     constexpr std::size_t most = std::size_t{8} << 30;
     auto text = read_all(file->get(), most);
     if (!text) return fail_from(std::move(text), "journal: " + path);
-    auto whole = read_journal(*text, journal.done_);
+    auto whole =
+        read_journal(*text, [&](std::string_view digest, auto) { journal.done_.emplace(digest); });
     if (!whole)
         return fail("journal: " + path +
                     " is no journal of dtask; accepted: a name that is free, "
@@ -91,17 +120,51 @@ Result<Journal> Journal::open(const std::string &path, bool resume) {
         return fail_errno("journal: " + path);
     journal.file_ = std::move(*file);
     if (*whole == 0) journal.pending_ = magic;
+    // Else they are those of a journal that was removed.
+    if (auto ok = resume && *whole > 0 ? journal.read_left() : forget_beside(path); !ok)
+        return fail_from(std::move(ok));
     if (auto ok = journal.flush(); !ok) return fail_from(std::move(ok));
     return journal;
 }
 
+void put_outcome(std::string &into, std::string_view digest, std::string_view outcome) {
+    put_record(into, std::string(1, outcome_kind).append(digest).append(outcome));
+}
+
+Result<void> Journal::read_left() {
+    for (const auto &file : beside(path_)) {
+        auto text = read_file(file);
+        if (!text) return fail_from(std::move(text), "journal");
+        auto keep = [&](std::string_view digest, std::optional<std::string_view> outcome) {
+            if (outcome) left_.emplace(digest, *outcome);
+        };
+        if (!read_journal(*text, keep)) return fail("journal: " + file + " is none of a worker's");
+    }
+    return {};
+}
+
+std::optional<std::string> Journal::take_left(const std::string &digest) {
+    auto found = left_.extract(digest);
+    if (found.empty()) return {};
+    return std::move(found.mapped());
+}
+
+Result<void> Journal::forget_left() { return file_ ? forget_beside(path_) : Result<void>(); }
+
+Result<void> leave_beside(const std::string &journal, const std::string &worker,
+                          std::string_view records) {
+    auto path = journal + std::string(from) + worker;
+    auto file = open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    if (!file) return fail_from(std::move(file));
+    std::string text(::lseek(file->get(), 0, SEEK_END) == 0 ? magic : "");
+    if (auto ok = write_all(file->get(), text.append(records)); !ok)
+        return fail_from(std::move(ok), path);
+    if (::fdatasync(file->get()) < 0 && errno != EINVAL) return fail_errno(path);
+    return {};
+}
+
 void Journal::add(std::string_view digest) {
-    if (!file_) return;
-    std::string body(1, done_kind);
-    body += digest;
-    put(pending_, static_cast<std::uint32_t>(body.size()));
-    put(pending_, crc32(body));
-    pending_ += body;
+    if (file_) put_record(pending_, std::string(1, done_kind).append(digest));
 }
 
 Result<void> Journal::flush() {

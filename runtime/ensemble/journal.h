@@ -6,19 +6,23 @@
 //   "dtask-journal-1\n"   then records: u32 length   u32 CRC-32 of the body   body
 //
 // Lengths and numbers are little-endian. The body's first byte says what it is: 1, a job
-// that has ended well, whose digest (16 bytes) follows. Records of other kinds are kept and
-// skipped. Where a record is cut short or its CRC does not fit the file ends: what is behind
-// is cut off when it is opened for writing.
+// that has ended well, whose digest (16 bytes) follows; 2, the same with its outcome behind the
+// digest. Records of other kinds are kept and skipped. Where a record is cut short or its CRC does
+// not fit the file ends: what is behind is cut off when it is opened for writing.
 //
 // When it lasts: add() has given the record to the kernel when flush() returns, so that no
 // end of this process loses it; the disk has it after sync(), which whoever uses it calls
 // each second and at the end. A machine that loses power may lose the last second's jobs,
 // which then run once more.
 //
-// One process at a time writes it: the file is locked.
+// One process at a time writes it: the file is locked. Workers of a cluster that is lost leave
+// what became of the last jobs that ended with them beside it, in files of the same form,
+// JOURNAL.from-WORKER: nobody may have been told. Who goes on tells of them, and removes the files
+// when all is in the journal.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,25 +44,40 @@ public:
     explicit operator bool() const { return static_cast<bool>(file_); }
     bool has(const std::string &digest) const { return done_.contains(digest); }
     std::size_t size() const { return done_.size(); }
+    const std::string &path() const { return path_; }
     std::uint64_t cut_off() const { return cut_off_; } ///< bytes of a torn end
+
+    /// What a worker has left of the job: its outcome, once.
+    std::optional<std::string> take_left(const std::string &digest);
+    /// All that was left is in the journal, or of no job. After sync().
+    Result<void> forget_left();
 
     void add(std::string_view digest);
     Result<void> flush();
     Result<void> sync();
 
 private:
+    Result<void> read_left();
+
     Fd file_;
     std::string path_;
     std::unordered_set<std::string> done_;
+    std::unordered_map<std::string, std::string> left_;
     std::string pending_;
     std::uint64_t cut_off_ = 0;
     bool unsynced_ = false;
 };
 
-/// How many bytes of a journal's text are whole; the digests of its done jobs are added.
-/// Nothing where the text is no journal's.
-std::optional<std::size_t> read_journal(std::string_view text,
-                                        std::unordered_set<std::string> &done);
+/// How many bytes of a journal's text are whole; its jobs are told, with the outcome of those that
+/// have one. Nothing where the text is no journal's.
+using OnJob = std::function<void(std::string_view digest, std::optional<std::string_view> outcome)>;
+std::optional<std::size_t> read_journal(std::string_view text, const OnJob &on_job);
+
+/// A record of a job with its outcome.
+void put_outcome(std::string &into, std::string_view digest, std::string_view outcome);
+/// What a worker does with such records.
+Result<void> leave_beside(const std::string &journal, const std::string &worker,
+                          std::string_view records);
 
 std::uint32_t crc32(std::string_view bytes);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -10,13 +11,14 @@
 
 #include "lib/base/exit_codes.h"
 #include "lib/base/spawn.h"
+#include "lib/base/strings.h"
 #include "runtime/ensemble/joblog.h"
 
 namespace dtask::ensemble {
 
 namespace {
 
-constexpr std::size_t window = 8192, refill = 4096, batch = 512;
+constexpr std::size_t window = model::most_untold, refill = 4096, batch = 512;
 constexpr std::uint64_t function = 1; // all jobs are tasks of it
 constexpr std::int64_t tick_ms = 250, sync_us = 1'000'000;
 constexpr std::int64_t first_line_us = 10'000'000, longest_pause_us = 60'000'000;
@@ -93,8 +95,10 @@ int Mapper::run() {
     for (auto &[number, told] : std::exchange(held_, {}))
         if (told) tell(number, *told);
     write_out();
-    if (auto ok = journal_.sync(); !ok) {
-        say(ok.error().text());
+    auto kept = journal_.sync();
+    if (kept && next_ > plan_.inputs.size()) kept = journal_.forget_left();
+    if (!kept) {
+        say(kept.error().text());
         code_ = exit_code::cluster_lost;
     }
     show_progress(true);
@@ -171,6 +175,8 @@ void Mapper::begin(const proto::Welcome &welcome) {
     common.unset = plan_.unset;
     common.directory = plan_.directory;
     common.memory = plan_.memory;
+    if (journal_) // for workers, which are elsewhere
+        common.journal = std::filesystem::absolute(journal_.path()).lexically_normal().string();
     if (plan_.command.uses_slot()) common.slot_marks = true;
     for (const auto *text : {&plan_.output, &plan_.errors, &plan_.input, &plan_.directory_text})
         if (*text && (*text)->uses_slot()) common.slot_marks = true;
@@ -214,11 +220,17 @@ void Mapper::submit_more() {
                     skip(number);
                     continue;
                 }
+                if (auto left = journal_.take_left(job.digest))
+                    if (auto ended = model::Ended::decode(*left)) {
+                        tell_left(number, job, std::move(*ended));
+                        continue;
+                    }
             }
             // What the job is to see, and what tells it not from another of a journal.
             model::Command sequence;
             sequence.set = {"PARALLEL_SEQ=" + std::to_string(number),
                             "DTASK_SEQ=" + std::to_string(number)};
+            sequence.digest = to_hex(job.digest);
             bytes += sequence.encode();
             submit.k.push_back(number);
             submit.len.push_back(bytes.size());
@@ -236,6 +248,18 @@ void Mapper::skip(std::uint64_t number) {
     counts_.skipped++;
     if (!plan_.keep_order) return;
     held_[number] = std::nullopt;
+}
+
+// It has ended with a worker that nobody heard.
+void Mapper::tell_left(std::uint64_t number, const Job &job, model::Ended ended) {
+    counts_.ended++;
+    counts_.skipped++;
+    journal_.add(job.digest);
+    Told told{false, {}, std::move(ended)};
+    if (plan_.keep_order)
+        held_[number] = std::move(told);
+    else
+        tell(number, told);
 }
 
 void Mapper::on_failure(proto::Failure failure) {

@@ -82,6 +82,7 @@ private:
     void on_failure(proto::Failure failure);
     void tell(std::uint64_t number, const Told &told);
     void skip(std::uint64_t number);
+    void tell_left(std::uint64_t number, const Job &job, model::Ended ended);
     void stop(int code, const std::string &why);
     void write_out();
     void end_turn_soon();

@@ -188,6 +188,8 @@ void Commands::start(Call call) {
     auto timeout_ms = call.timeout_ms;
     running.call = std::move(call);
     running.limit = command.memory;
+    running.journal = std::move(command.journal);
+    running.digest = std::move(command.digest);
     if (decoded && command.argv.empty()) decoded = fail("a command without a program");
     if (!decoded)
         return refuse(std::move(running), exit_code::cannot_execute, decoded.error().text());
@@ -323,7 +325,8 @@ void Commands::end(Running running, pid_t pid, model::Ended ended) {
     slots_[running.slot] = false;
     auto watched = [](const auto &entry) { return entry.second.limit > 0 && !entry.second.group; };
     if (look_ && std::ranges::none_of(running_, watched)) look_.reset();
-    on_ended_({std::move(running.call), std::move(ended), running.cut, pid, running.limit});
+    on_ended_({std::move(running.call), std::move(ended), running.cut, pid, running.limit,
+               std::move(running.journal), std::move(running.digest)});
 }
 
 void Commands::look() {

@@ -58,8 +58,9 @@ public:
         Call call;
         model::Ended ended;
         Cut cut = Cut::no;
-        pid_t pid = 0;           ///< 0: it could not be executed
-        std::uint64_t limit = 0; ///< of memory, that it has passed
+        pid_t pid = 0;                         ///< 0: it could not be executed
+        std::uint64_t limit = 0;               ///< of memory, that it has passed
+        std::string journal = {}, digest = {}; ///< as the command's
     };
     using OnEnded = std::function<void(Outcome outcome)>;
 
@@ -109,6 +110,7 @@ private:
         Fd output, errors;            ///< what is to be brought back
         bool tail_only = false;       ///< of errors: a file has them whole
         Cut cut = Cut::no;
+        std::string journal, digest;
         std::uint64_t peak = 0;
         cgroup::CommandGroup *group = nullptr; ///< the slot's, where it keeps the limit
         std::uint64_t kills_before = 0;        ///< in the group

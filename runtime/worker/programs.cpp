@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "runtime/worker/report.h"
@@ -55,6 +56,18 @@ void Worker::learn(std::uint64_t function, std::uint64_t us) {
     mean = mean < 0 ? sample : mean + weight * (sample - mean);
 }
 
+// What has ended by now has, though nobody hears of it.
+void Worker::end_commands() {
+    int status;
+    rusage used{};
+    while (pid_t pid = ::wait4(-1, &status, WNOHANG, &used)) {
+        if (pid < 0) break;
+        commands_->on_reaped(pid, status, used);
+    }
+    commands_.reset();
+    if (!client_ended_) receipts_.write(settings_.about.name);
+}
+
 void Worker::on_command_ended(Commands::Outcome outcome) {
     auto &call = outcome.call;
     const auto &ended = outcome.ended;
@@ -80,8 +93,10 @@ void Worker::on_command_ended(Commands::Outcome outcome) {
                          : watch_.memory().was_below_limit();
         tell(died(call, SIGKILL, MemoryKill{limit, peak, below}));
     } else {
-        add_outcome(done_, call, ended.ran_us, ended.exit != 0 || ended.signal != 0,
-                    ended.encode());
+        auto bytes = ended.encode();
+        bool well = ended.exit == 0 && ended.signal == 0;
+        if (well) receipts_.add(call.function, outcome.journal, outcome.digest, bytes);
+        add_outcome(done_, call, ended.ran_us, !well, std::move(bytes));
         if (done_.payload.size() >= proto::batch_payload) end_turn();
     }
     end_turn_soon();

@@ -76,7 +76,7 @@ Result<int> Worker::run() {
     dial(settings_.candidates);
     loop_.run();
     slots_.clear(); // kills them
-    commands_.reset();
+    end_commands();
     return exit_code_.value_or(exit_code::cluster_lost);
 }
 
@@ -134,6 +134,7 @@ Result<void> Worker::handle(proto::Frame frame) {
         for (auto f : *column) {
             functions_.erase(f);
             commands_->forget(f);
+            receipts_.forget(f);
             for (auto &slot : slots_)
                 if (slot.executor) slot.executor->forget(f);
         }
@@ -147,6 +148,7 @@ Result<void> Worker::handle(proto::Frame frame) {
         if (!welcome) return fail_from(std::move(welcome));
         on_welcome(*welcome);
     } else if (type == "bye") {
+        client_ended_ = frame.header.natural("code").value_or(1) == 0;
         end(0);
     }
     return {};

@@ -39,6 +39,7 @@
 #include "runtime/worker/executor.h"
 #include "runtime/worker/memory.h"
 #include "runtime/worker/nursery.h"
+#include "runtime/worker/receipts.h"
 #include "runtime/worker/values.h"
 #include "runtime/worker/watch.h"
 
@@ -104,6 +105,7 @@ private:
     std::uint64_t busy_executors() const;
     bool has_room(const Call &call) const;
     void on_command_ended(Commands::Outcome outcome);
+    void end_commands();
     void drop_call(std::uint64_t task, std::uint64_t instance);
     void report(proto::Failure failure);
     void stat(proto::Stat stat);
@@ -121,6 +123,8 @@ private:
     std::unordered_map<std::uint64_t, Function> functions_;
     std::deque<Call> queue_;
     std::optional<Commands> commands_;
+    Receipts receipts_;
+    bool client_ended_ = false;      ///< by itself: it has heard all that it wanted
     std::optional<Nursery> nursery_; ///< outlives the executors
     std::vector<Slot> slots_;
     std::vector<std::unique_ptr<Executor>> dead_; ///< freed at the end of the turn

@@ -130,7 +130,7 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
 
 @test "the scheduler is killed: exit code 70; the journal has what was told" {
     TEST_WORK="$work" dtask run -n 3 -- dtask map --journal journal \
-        sh -c 'echo "$1" >>"ran.$1"; sleep 0.2' sh ::: {1..60} >"$out" 2>"$err" &
+        sh -c 'echo "$1" | tee -a "ran.$1"; sleep 0.2' sh ::: {1..60} >first 2>"$err" &
     local run=$!
     wait_for "some jobs" 60 test -e ran.5
     kill -KILL "$(scheduler)"
@@ -138,8 +138,11 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
     wait "$run" || code=$?
     expect_code 70
     wait_for "a clean end" 20 none_left
-    map --journal journal --resume sh -c 'echo "$1" >>"ran.$1"; sleep 0.2' sh ::: {1..60}
+    map --journal journal --resume sh -c 'echo "$1" | tee -a "ran.$1"; sleep 0.2' sh ::: {1..60}
     expect_code 0
+    # What a job wrote is told once, though it may have ended when nobody could be told.
+    diff <(seq 60) <(sort -n first "$out")
+    [[ -z $(compgen -G 'journal.from-*') ]] || fail "left: $(compgen -G 'journal.from-*')"
     (($(find . -name 'ran.*' | wc -l) == 60)) || fail "not all ran"
     # Only what was running then has run twice.
     local twice

@@ -213,6 +213,48 @@ START_TEST(test_a_journal_survives_a_cut_at_any_byte) {
 }
 END_TEST
 
+// What workers of a lost cluster have left is told once, and in the journal then.
+START_TEST(test_what_lies_beside_a_journal) {
+    test::Scratch scratch;
+    auto path = scratch / "journal";
+    Counter counter;
+    auto one = counter.next("a"), two = counter.next("b");
+    auto record = [](const std::string &digest, const char *outcome) {
+        std::string text;
+        put_outcome(text, digest, outcome);
+        return text;
+    };
+    {
+        auto journal = must(Journal::open(path, false));
+        journal.add(one);
+        must(journal.sync());
+    }
+    must(leave_beside(path, "n1.1", record(one, "known")));
+    must(leave_beside(path, "n1.1", record(two, "two")));
+    must(replace_file(scratch / "journalist", "other\n", 0600));
+    {
+        auto journal = must(Journal::open(path, true));
+        ck_assert_uint_eq(journal.size(), 1);
+        ck_assert(!journal.has(two));
+        ck_text_eq(journal.take_left(two).value_or(""), "two");
+        ck_assert(!journal.take_left(two));
+        ck_assert(std::filesystem::exists(path + ".from-n1.1")); // until it is in the journal
+        journal.add(two);
+        must(journal.sync());
+        must(journal.forget_left());
+    }
+    ck_assert_uint_eq(must(Journal::open(path, true)).size(), 2);
+    ck_assert(!std::filesystem::exists(path + ".from-n1.1"));
+    ck_assert(std::filesystem::exists(scratch / "journalist"));
+    // Of a journal that was removed they say nothing.
+    std::filesystem::remove(path);
+    must(leave_beside(path, "n1.1", record(one, "known")));
+    ck_assert(!must(Journal::open(path, true)).take_left(one));
+    ck_assert(!std::filesystem::exists(path + ".from-n1.1"));
+    ck_contains(error_of(leave_beside("/no/such/directory/j", "n1.1", "")), "/no/such/directory");
+}
+END_TEST
+
 START_TEST(test_what_a_journal_refuses) {
     test::Scratch scratch;
     auto path = scratch / "journal";
@@ -299,6 +341,7 @@ int main() {
     tcase_add_test(tcase, test_inputs_of_files);
     tcase_add_test(tcase, test_csv);
     tcase_add_test(tcase, test_a_journal_survives_a_cut_at_any_byte);
+    tcase_add_test(tcase, test_what_lies_beside_a_journal);
     tcase_add_test(tcase, test_what_a_journal_refuses);
     tcase_add_test(tcase, test_joblog);
     tcase_add_test(tcase, test_progress);
