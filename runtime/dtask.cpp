@@ -56,8 +56,13 @@ struct RunArguments {
             if (!applies(option.key)) continue;
             std::string key(option.key), name = key;
             std::replace(name.begin(), name.end(), '_', '-');
-            app.add_option("--" + name, given[key], std::string(option.help))
-                ->type_name(std::string(option.arginfo));
+            // A switch alone is on; its value only follows an equals sign, for else it would
+            // take the first word of the command.
+            bool alone = option.argument_optional && key != "engine";
+            auto *added = alone ? app.add_flag("--" + name + "{on}", given[key],
+                                               std::string(option.help))
+                                : app.add_option("--" + name, given[key], std::string(option.help));
+            added->type_name(std::string(option.arginfo));
         }
         app.add_option("command", request.command, "the client: a command and its arguments")
             ->required();

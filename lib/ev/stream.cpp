@@ -190,6 +190,8 @@ std::int64_t Stream::unheard_ms() const {
     return info.tcpi_last_ack_recv;
 }
 
+void Stream::finish() { (void)::shutdown(fd_.get(), SHUT_WR); }
+
 void Stream::silence() {
     closed_ = true;
     readable_.stop();

@@ -71,6 +71,9 @@ public:
     /// Milliseconds since the peer's machine acknowledged anything; 0 where it is no TCP peer.
     std::int64_t unheard_ms() const;
 
+    /// Tells the peer that nothing more will come; to be called once all has been sent.
+    void finish();
+
     /// No callback comes any more, not even on_closed; what was not sent is dropped.
     void silence();
 

@@ -278,7 +278,7 @@ constexpr std::array table{
         set_switch<&Options::tls>,
         get_switch<&Options::tls>},
     Row{{"dtask-dashboard", "DTASK_DASHBOARD", "dashboard", "SWITCH", "on or off",
-         "Dask's dashboard (dask engine): off (default) or on", true},
+         "a page to look at, Dask's own with the dask engine: off (default) or on", true},
         set_switch<&Options::dashboard>,
         get_switch<&Options::dashboard>},
     Row{{"dtask-preload", "DTASK_PRELOAD", "preload", "MODULES",

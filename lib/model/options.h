@@ -59,8 +59,8 @@ struct Options {
     std::uint32_t concurrency = 1;
     std::string log;        ///< a pattern; empty: stderr, warnings only
     bool tls = true;        ///< of the dask engine
-    bool dashboard = false; ///< of the dask engine
-    std::string preload;    ///< Python modules, with commas; may be empty
+    bool dashboard = false; ///< a page to look at: the scheduler's own, or Dask's
+    std::string preload; ///< Python modules, with commas; may be empty
 
     bool operator==(const Options &) const = default;
 };

@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::string_view magic = "dtask-1\n";
 constexpr std::size_t nonce_size = 32;
-constexpr std::string_view accept_label = "dtask accept", initiate_label = "dtask initiate";
+constexpr std::string_view accept_label = "dtask accept", initiate_label = "dtask initiate",
+                           derive_label = "dtask derive";
 
 void initialise() {
     static const int state = sodium_init(); // idempotent, thread-safe by the language
@@ -46,11 +47,16 @@ std::string port_bytes(std::uint16_t port) {
     return {static_cast<char>(port & 0xff), static_cast<char>(port >> 8)};
 }
 
-bool equal(std::string_view a, std::string_view b) {
-    return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
+} // namespace
+
+std::string derive(const Token &token, std::string_view purpose) {
+    constexpr std::size_t size = 16;
+    return to_hex(std::string_view(mac(token, derive_label, purpose, {})).substr(0, size));
 }
 
-} // namespace
+bool same_secret(std::string_view a, std::string_view b) {
+    return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
+}
 
 Result<Token> Token::from_hex(std::string_view digits) {
     auto bytes = dtask::from_hex(digits);
@@ -84,7 +90,8 @@ Result<std::string> Initiator::prove(std::string_view answer) const {
     if (answer.size() != answer_size || !answer.starts_with(magic))
         return fail("not a dtask scheduler or worker");
     auto nonce = answer.substr(magic.size(), nonce_size);
-    if (!equal(answer.substr(magic.size() + nonce_size), mac(token_, accept_label, hello_, nonce)))
+    if (!same_secret(answer.substr(magic.size() + nonce_size),
+                     mac(token_, accept_label, hello_, nonce)))
         return fail("it does not hold this step's token");
     return mac(token_, initiate_label, hello_, nonce);
 }
@@ -105,7 +112,8 @@ Result<std::string> Acceptor::answer(std::string_view hello) {
 }
 
 Result<Role> Acceptor::check(std::string_view proof) const {
-    if (!equal(proof, mac(token_, initiate_label, hello_, nonce_))) return fail("wrong token");
+    if (!same_secret(proof, mac(token_, initiate_label, hello_, nonce_)))
+        return fail("wrong token");
     auto role = static_cast<unsigned char>(hello_[magic.size()]);
     if (role < 1 || role > 4) return fail("role " + std::to_string(role) + " is not known");
     return static_cast<Role>(role);

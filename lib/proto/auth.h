@@ -28,6 +28,13 @@ private:
     std::array<unsigned char, 32> bytes_{};
 };
 
+/// 32 hexadecimal digits that only a holder of the token can make, another one for each
+/// purpose: a secret of its own, from which nobody finds the token.
+std::string derive(const Token &token, std::string_view purpose);
+
+/// Whether they are the same, in a time that tells nothing of where they differ.
+bool same_secret(std::string_view a, std::string_view b);
+
 constexpr std::size_t hello_size = 48, answer_size = 72, proof_size = 32;
 
 /// The side that connected.

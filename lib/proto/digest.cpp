@@ -13,4 +13,12 @@ std::string digest(std::string_view text) {
     return sum;
 }
 
+std::string sha256_base64(std::string_view text) {
+    unsigned char sum[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(sum, reinterpret_cast<const unsigned char *>(text.data()), text.size());
+    char digits[sodium_base64_ENCODED_LEN(sizeof sum, sodium_base64_VARIANT_ORIGINAL)];
+    return sodium_bin2base64(digits, sizeof digits, sum, sizeof sum,
+                             sodium_base64_VARIANT_ORIGINAL);
+}
+
 } // namespace dtask::proto

@@ -44,6 +44,7 @@ Result<void> write_connection_file(const std::string &path, const Connection &co
                     .set("token", connection.token.hex())
                     .set("node", connection.node)
                     .set("pid", static_cast<std::int64_t>(::getpid()));
+    if (!connection.dashboard.empty()) json.set("dashboard", connection.dashboard);
     if (!connection.dask.empty())
         json = Json::object()
                    .set("type", "Scheduler")
@@ -79,7 +80,8 @@ Result<Connection> read_connection_file(const std::string &path) {
                       *address,
                       json->string_or("node", ""),
                       *token,
-                      ""};
+                      "",
+                      json->string_or("dashboard", "")};
 }
 
 namespace {

@@ -17,7 +17,8 @@ namespace dtask::client {
 struct Connection {
     std::string id, engine, address, node;
     proto::Token token;
-    std::string dask; ///< of the dask engine: address of Dask's scheduler
+    std::string dask;           ///< of the dask engine: address of Dask's scheduler
+    std::string dashboard = {}; ///< address of the page for a browser; empty: there is none
 };
 
 /// Where the step's file is: the option's pattern, or .dtask/%J.json, in the

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <utility>
 
 #include "lib/base/exit_codes.h"
@@ -18,6 +19,7 @@
 #include "runtime/dask/scheduler.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/place.h"
+#include "runtime/scheduler/display.h"
 #include "runtime/scheduler/server.h"
 
 namespace dtask::scheduler {
@@ -85,18 +87,28 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
                       model::candidate_ports(spec.job, spec.step, spec.first_port, spec.last_port));
     if (!port) return fail_from(std::move(port));
     std::string address = join_address(*host, *port);
-    client::Connection connection{settings.id, settings.engine, address, spec.node, *token, ""};
+    client::Connection connection{settings.id, settings.engine, address, spec.node, *token, "", ""};
+    std::optional<Display> display;
+    if (spec.options.dashboard && spec.options.engine == model::Engine::native) {
+        // Others than those on which workers look for us.
+        auto others = model::candidate_ports(spec.job, ~spec.step, spec.first_port, spec.last_port);
+        auto url = display.emplace(loop, server).open_page(*token, *host, others);
+        if (!url) return fail_from(std::move(url));
+        connection.dashboard = *url;
+    }
     bool written = false;
     // Serving: from now on whoever comes is told where.
     auto announce = [&](const dask::Serving &dask) {
         connection.dask = dask.address;
+        if (!dask.dashboard.empty()) connection.dashboard = dask.dashboard;
         auto published = publish(spec, path, connection);
         if (!published) {
             log::error(published.error().text());
             return server.end(exit_code::usage, "the scheduler file is another step's");
         }
         written = *published;
-        if (!dask.dashboard.empty()) std::cerr << "dtask: dashboard: " << dask.dashboard << '\n';
+        if (!connection.dashboard.empty())
+            std::cerr << "dtask: dashboard: " << connection.dashboard << '\n';
         server.set_address(dask.address.empty() ? address : dask.address);
         log::info("serving at " + address);
     };

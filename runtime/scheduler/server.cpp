@@ -8,6 +8,7 @@
 
 #include "lib/base/exit_codes.h"
 #include "lib/base/log.h"
+#include "runtime/scheduler/chronicle.h"
 #include "runtime/scheduler/placement.h"
 
 namespace dtask::scheduler {
@@ -169,7 +170,7 @@ void Server::on_frame(ConnectionId id, proto::Frame frame) {
     Peer &peer = peers_.at(id);
     Result<void> ok;
     if (frame.type() == "info") {
-        peer.outbox->frame(proto::encode(info(core_, clock_)));
+        peer.outbox->frame(proto::encode(info()));
         return;
     }
     switch (*peer.role) {
@@ -259,11 +260,13 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
     if (type == "done") {
         auto done = proto::decode_done(std::move(frame));
         if (!done) return fail_from(std::move(done), type);
+        if (timeline_) record(*timeline_, core_, *peer.worker, *done, age_us());
         return on_done(reactor(), *peer.worker, *done);
     }
     if (type == "failed") {
         auto failure = proto::decode_failure(std::move(frame));
         if (!failure) return fail_from(std::move(failure), type);
+        if (timeline_) record(*timeline_, core_, *peer.worker, *failure, age_us());
         return on_failed(reactor(), *peer.worker, std::move(*failure));
     }
     if (type == "retracted") {

@@ -32,6 +32,7 @@
 #include "runtime/scheduler/comm.h"
 #include "runtime/scheduler/outbox.h"
 #include "runtime/scheduler/reactor.h"
+#include "runtime/scheduler/timeline.h"
 
 namespace dtask::scheduler {
 
@@ -52,6 +53,13 @@ public:
     int run();
     /// Ends the step; the first call decides the exit code.
     void end(int code, const std::string &why);
+    /// Writes down in `timeline`, which outlives it, what workers do from now on.
+    void keep(Timeline &timeline) { timeline_ = &timeline; }
+    proto::Info info() const { return scheduler::info(core_, clock_); }
+    const Core &core() const { return core_; }
+    /// Of its life, in µs.
+    std::int64_t age_us() const { return clock_.now_us() - core_.started_us; }
+
     /// Called once when the end begins, before anybody is told.
     void on_ending(std::function<void()> callback) { on_ending_ = std::move(callback); }
     /// Called for each `died` of a worker; without it that is no message of a worker.
@@ -119,6 +127,7 @@ private:
     proto::Token token_;
     SteadyClock clock_;
     Core core_;
+    Timeline *timeline_ = nullptr; ///< null: nobody asked for it
     std::vector<std::unique_ptr<ev::Listener>> listeners_;
     std::unordered_map<ConnectionId, Peer> peers_;
     std::unordered_map<WorkerId, ConnectionId> worker_peers_;
