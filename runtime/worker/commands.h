@@ -77,6 +77,7 @@ public:
     /// CPUs that a task of the function takes; never more than the worker has.
     std::uint64_t cpus_of(std::uint64_t function) const;
     std::uint64_t cpus_taken() const { return cpus_taken_; }
+    std::size_t running() const { return running_.size(); }
 
     /// The outcome may come before it returns.
     void start(Call call);

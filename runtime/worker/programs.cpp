@@ -3,6 +3,7 @@
 // reported of it.
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -11,6 +12,12 @@
 #include "runtime/worker/worker.h"
 
 namespace dtask::worker {
+
+namespace {
+
+constexpr std::int64_t report_ms = 2;
+
+} // namespace
 
 Commands::Place Worker::command_place() {
     const auto &about = settings_.about;
@@ -98,6 +105,12 @@ void Worker::on_command_ended(Commands::Outcome outcome) {
         if (well) receipts_.add(call.function, outcome.journal, outcome.digest, bytes);
         add_outcome(done_, call, ended.ran_us, !well, std::move(bytes));
         if (done_.payload.size() >= proto::batch_payload) end_turn();
+        // Where more are at hand nobody waits for this one: a message for several is cheaper for
+        // all whom it passes.
+        if (queue_.size() > commands_->running() && !done_.k.empty()) {
+            if (!std::exchange(report_pending_, true)) report_.set(report_ms);
+            return;
+        }
     }
     end_turn_soon();
 }

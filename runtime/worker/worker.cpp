@@ -50,8 +50,8 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
               .commands = [this] { return commands_ ? commands_->pids() : Pids(); },
               .kill_command = [this](pid_t pid) { return commands_->kill_for_memory(pid); },
               .on_stat = [this](proto::Stat now) { stat(std::move(now)); }}),
-      child_(loop, SIGCHLD, [this] { on_child(); }), terminate_(loop, SIGTERM, [this] { end(0); }),
-      interrupt_(loop, SIGINT, [this] {
+      report_(loop, [this] { end_turn(); }), child_(loop, SIGCHLD, [this] { on_child(); }),
+      terminate_(loop, SIGTERM, [this] { end(0); }), interrupt_(loop, SIGINT, [this] {
           // Ctrl-C is the client's to answer, once there is a cluster.
           if (!dialer_ || !dialer_->connected()) end(0);
       }) {
@@ -501,6 +501,7 @@ void Worker::end_turn_soon() {
 
 void Worker::end_turn() {
     turn_pending_ = false;
+    if (std::exchange(report_pending_, false)) report_.cancel();
     if (!done_.k.empty() && dialer_) dialer_->send(proto::encode(std::exchange(done_, {})));
 }
 

@@ -138,6 +138,8 @@ private:
     std::unique_ptr<client::Dialer> dialer_, former_dialer_;
     Watch watch_;
     std::string unfit_; ///< why it gave up; empty: it has not
+    ev::Timer report_;  ///< of commands that have ended
+    bool report_pending_ = false;
     ev::Signal child_, terminate_, interrupt_;
 };
 
