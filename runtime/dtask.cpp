@@ -10,9 +10,11 @@
 #include "config.h"
 #include "lib/base/env.h"
 #include "lib/base/exit_codes.h"
+#include "runtime/cli/doctor.h"
 #include "runtime/cli/map.h"
 #include "runtime/cli/run.h"
 #include "runtime/cli/status.h"
+#include "runtime/doctor/gather.h"
 
 namespace {
 
@@ -148,6 +150,11 @@ int main(int argc, char **argv) {
     status_command->add_flag("--ping", status.ping,
                              "also reach each worker over the network of the tasks");
 
+    bool doctor_json = false;
+    auto *doctor_command = app.add_subcommand(
+        "doctor", "check dtask's installation on this host and say how to mend it");
+    doctor_command->add_flag("--json", doctor_json, "print JSON");
+
     cli::MapRequest map;
     auto *map_command =
         app.add_subcommand("map", "run a command for each of many inputs on a running cluster");
@@ -184,6 +191,12 @@ int main(int argc, char **argv) {
         if (code) return *code;
         std::cerr << "dtask map: " << code.error().text() << '\n';
         return exit_code::usage;
+    }
+    if (doctor_command->parsed()) {
+        auto facts = doctor::gather(env);
+        auto findings = doctor::judge(facts);
+        std::cout << (doctor_json ? cli::json(facts, findings) : cli::table(facts, findings));
+        return cli::exit_code_of(findings);
     }
     auto text = cli::status(status, env);
     if (!text) return refuse(text.error());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifdef HAVE_CONFIG_H
-#include <config.h> // not spank/config.h
+#include <config.h>
 #endif
 
 #include "spank/epilog.h"
@@ -8,20 +8,20 @@
 #include <time.h>
 
 #include "lib/cgroup/cgroup.h"
-#include "spank/config.h"
+#include "lib/model/site.h"
 
 namespace dtask::spank {
 
 Result<void> on_job_ended(spank_t spank, std::span<const char *const> words,
                           std::string_view default_launcher) {
-    auto config = parse_config(words, default_launcher);
-    if (!config) return {}; // the steps have said so
+    auto site = model::parse_site(words, default_launcher);
+    if (!site) return {}; // the steps have said so
     std::uint32_t job = 0;
     uid_t uid = 0;
     if (spank_get_item(spank, S_JOB_ID, &job) != ESPANK_SUCCESS ||
         spank_get_item(spank, S_JOB_UID, &uid) != ESPANK_SUCCESS)
         return {};
-    auto layout = cgroup::system_layout(config->cgroup_root);
+    auto layout = cgroup::system_layout(site->cgroup_root);
     if (!layout) return fail_from(std::move(layout));
     auto driver = cgroup::make_driver(std::move(*layout));
     if (!driver) return {}; // a machine without cgroups: nothing was made

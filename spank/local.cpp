@@ -69,7 +69,7 @@ Result<void> refuse_container() {
 } // namespace
 
 Local::Local(bool in_srun, std::span<const char *const> words, std::string_view default_launcher)
-    : in_srun_(in_srun), config_(parse_config(words, default_launcher)) {
+    : in_srun_(in_srun), site_(model::parse_site(words, default_launcher)) {
     if (in_srun_) copy_cpus_per_task();
 }
 
@@ -96,12 +96,12 @@ Result<void> Local::on_options_done() {
     }
     auto env = Env::current();
     Result<std::optional<model::Options>> resolved = std::nullopt;
-    if (config_) {
-        resolved = given_.resolve(*config_, env);
+    if (site_) {
+        resolved = given_.resolve(*site_, env);
     } else {
         // With a wrong plugstack.conf a step without dtask still must run.
-        resolved = given_.resolve(Config{}, env);
-        if (resolved && *resolved) return fail(config_.error().text());
+        resolved = given_.resolve(model::Site{}, env);
+        if (resolved && *resolved) return fail(site_.error().text());
     }
     if (!resolved) return fail_from(std::move(resolved));
     options_ = std::move(*resolved);

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "lib/base/result.h"
-#include "spank/config.h"
+#include "lib/model/site.h"
 #include "spank/options.h"
 
 namespace dtask::spank {
@@ -36,7 +36,7 @@ private:
     std::uint32_t cpus_per_task();
 
     bool in_srun_;
-    Result<Config> config_;
+    Result<model::Site> site_;
     Given given_;
     std::optional<model::Options> options_; ///< set where dtask is asked for
     int components_ = 0;

@@ -52,13 +52,14 @@ std::optional<std::string> Given::first_other() const {
     return {};
 }
 
-Result<std::optional<model::Options>> Given::resolve(const Config &config, const Env &env) const {
+Result<std::optional<model::Options>> Given::resolve(const model::Site &site,
+                                                     const Env &env) const {
     using model::Source;
     auto table = model::option_table();
 
     // What was given is checked even where it has no effect: a typing error
     // in a job script should not wait for the day that --dtask is added.
-    auto options = config.options;
+    auto options = site.options;
     for (std::size_t i = 0; i < table.size(); i++)
         if (values_[i])
             if (auto done = model::parse(options, table[i], *values_[i]); !done)

@@ -16,8 +16,8 @@
 #include "lib/base/env.h"
 #include "lib/base/result.h"
 #include "lib/model/options.h"
+#include "lib/model/site.h"
 #include "spank/api.h"
-#include "spank/config.h"
 
 namespace dtask::spank {
 
@@ -34,7 +34,7 @@ public:
 
     /// What the step is to have: nothing where dtask is not asked for.
     /// `env` gives the twins; DTASK=ENGINE asks for dtask as --dtask=ENGINE does.
-    Result<std::optional<model::Options>> resolve(const Config &config, const Env &env) const;
+    Result<std::optional<model::Options>> resolve(const model::Site &site, const Env &env) const;
 
     /// The first option that was given other than --dtask, as it was written.
     std::optional<std::string> first_other() const;

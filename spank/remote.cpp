@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifdef HAVE_CONFIG_H
-#include <config.h> // not spank/config.h
+#include <config.h>
 #endif
 
 #include "spank/remote.h"
@@ -124,7 +124,7 @@ cgroup::Limits group_limits(int cgroup_version, const model::Role &role,
 
 Remote::Remote(std::span<const char *const> words, std::string_view default_launcher,
                std::unique_ptr<cgroup::Driver> driver)
-    : config_(parse_config(words, default_launcher)), driver_(std::move(driver)) {}
+    : site_(model::parse_site(words, default_launcher)), driver_(std::move(driver)) {}
 
 Result<std::optional<Remote::Step>> Remote::read_step(spank_t spank, pid_t task) const {
     Step step;
@@ -135,7 +135,7 @@ Result<std::optional<Remote::Step>> Remote::read_step(spank_t spank, pid_t task)
     if (!text || !step.env.get(token_variable)) return std::nullopt;
 
     auto context = [&] { return where(step.facts, step.env); };
-    if (!config_) return fail(context() + ": " + config_.error().text());
+    if (!site_) return fail(context() + ": " + site_.error().text());
     auto handover = handover_from_text(*text);
     if (!handover) return fail_from(std::move(handover), context() + ": " + options_variable);
     step.handover = std::move(*handover);
@@ -182,7 +182,7 @@ void Remote::expect_leftovers(const Step &step, spank_t spank) {
 
 Result<void> Remote::find_driver() {
     if (driver_) return {};
-    auto layout = cgroup::system_layout(config_->cgroup_root);
+    auto layout = cgroup::system_layout(site_->cgroup_root);
     if (!layout) return fail_from(std::move(layout));
     auto driver = cgroup::make_driver(std::move(*layout));
     if (!driver) return fail_from(std::move(driver));
@@ -231,12 +231,12 @@ Result<model::LaunchSpec> Remote::launch_spec(const Step &step) const {
     spec.nodelist = env.get_or("SLURM_STEP_NODELIST", "");
     spec.scheduler_node = first_host(spec.nodelist).value_or("");
     spec.scheduler_host = step.handover.scheduler_host;
-    spec.first_port = config_->first_port;
-    spec.last_port = config_->last_port;
+    spec.first_port = site_->first_port;
+    spec.last_port = site_->last_port;
     spec.worker_memory = step.limits.memory;
     spec.worker_cpu_quota_us = step.limits.cpu_quota_us;
     spec.worker_cpus = step.role.worker_cpus;
-    spec.cgroup_root = config_->cgroup_root;
+    spec.cgroup_root = site_->cgroup_root;
     spec.submit_dir = env.get_or("SLURM_SUBMIT_DIR", "");
     if (spec.submit_dir.empty()) {
         std::unique_ptr<char, void (*)(void *)> directory(::getcwd(nullptr, 0), ::free);
@@ -246,7 +246,7 @@ Result<model::LaunchSpec> Remote::launch_spec(const Step &step) const {
 }
 
 Result<void> Remote::put_launcher(spank_t spank, model::LaunchSpec &spec) const {
-    const auto &launcher = config_->launcher;
+    const auto &launcher = site_->launcher;
     if (::access(launcher.c_str(), X_OK) != 0) return fail_errno("launcher " + launcher);
 #ifdef HAVE_SPANK_PREPEND_TASK_ARGV
     spec.argv0.clear(); // the whole command stands behind the "--"

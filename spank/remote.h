@@ -25,9 +25,9 @@
 #include "lib/cgroup/cgroup.h"
 #include "lib/model/launch.h"
 #include "lib/model/limits.h"
+#include "lib/model/site.h"
 #include "lib/model/slots.h"
 #include "spank/api.h"
-#include "spank/config.h"
 #include "spank/handover.h"
 #include "spank/leftovers.h"
 
@@ -84,7 +84,7 @@ private:
     Result<model::LaunchSpec> launch_spec(const Step &step) const;
     Result<void> put_launcher(spank_t spank, model::LaunchSpec &spec) const;
 
-    Result<Config> config_;
+    Result<model::Site> site_;
     std::unique_ptr<cgroup::Driver> driver_;
     std::vector<Made> made_;
     Leftovers left_; ///< ranks: of those tasks that a signal has ended

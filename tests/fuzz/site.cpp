@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "spank/config.h"
+#include "lib/model/site.h"
 #include "tests/fuzz/target.h"
 
-DTASK_FUZZ_TARGET(config, bytes) {
+DTASK_FUZZ_TARGET(site, bytes) {
     std::string text(bytes);
     std::vector<const char *> words;
     bool inside = false;
@@ -17,12 +17,12 @@ DTASK_FUZZ_TARGET(config, bytes) {
         if (!blank && !inside) words.push_back(&c);
         inside = !blank;
     }
-    auto config = dtask::spank::parse_config(words, "/usr/libexec/dtask/dtaskd");
-    if (!config) {
-        promise(!config.error().text().empty());
+    auto site = dtask::model::parse_site(words, "/usr/libexec/dtask/dtaskd");
+    if (!site) {
+        promise(!site.error().text().empty());
         return;
     }
-    promise(config->launcher.starts_with('/') && config->cgroup_root.starts_with('/'));
-    promise((config->first_port == 0) == (config->last_port == 0));
-    promise(config->first_port <= config->last_port);
+    promise(site->launcher.starts_with('/') && site->cgroup_root.starts_with('/'));
+    promise((site->first_port == 0) == (site->last_port == 0));
+    promise(site->first_port <= site->last_port);
 }

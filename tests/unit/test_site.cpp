@@ -6,7 +6,7 @@
 #include <set>
 
 #include "lib/model/launch.h"
-#include "spank/config.h"
+#include "lib/model/site.h"
 #include "spank/handover.h"
 #include "spank/options.h"
 
@@ -17,17 +17,19 @@ using dtask::test::must;
 
 namespace {
 
-Result<Config> parse(std::vector<const char *> words) { return parse_config(words, "/default"); }
+Result<model::Site> parse(std::vector<const char *> words) {
+    return model::parse_site(words, "/default");
+}
 
 START_TEST(test_good) {
-    auto config = must(parse({"slots=overlap", "memory=2G", "interface=sched=eth0,worker=ib0",
-                              "ports=20000-20010", "launcher=/opt/dtaskd", "cgroup_root=/cg"}));
-    ck_assert(config.options.slots == model::SlotMode::overlap);
-    ck_text_eq(config.options.worker_interface, "ib0");
-    ck_assert_uint_eq(config.first_port, 20000);
-    ck_assert_uint_eq(config.last_port, 20010);
-    ck_text_eq(config.launcher, "/opt/dtaskd");
-    ck_text_eq(config.cgroup_root, "/cg");
+    auto site = must(parse({"slots=overlap", "memory=2G", "interface=sched=eth0,worker=ib0",
+                            "ports=20000-20010", "launcher=/opt/dtaskd", "cgroup_root=/cg"}));
+    ck_assert(site.options.slots == model::SlotMode::overlap);
+    ck_text_eq(site.options.worker_interface, "ib0");
+    ck_assert_uint_eq(site.first_port, 20000);
+    ck_assert_uint_eq(site.last_port, 20010);
+    ck_text_eq(site.launcher, "/opt/dtaskd");
+    ck_text_eq(site.cgroup_root, "/cg");
     ck_assert_uint_eq(must(parse({"ports=7"})).last_port, 7);
     auto empty = must(parse({}));
     ck_text_eq(empty.launcher, "/default");
@@ -152,7 +154,7 @@ START_TEST(test_asked_by_the_environment) {
     env.set("DTASK", "");
     ck_assert(!resolve(Given{}, env));
     env.set("DTASK", "1");
-    ck_text_eq(error_of(Given{}.resolve(Config{}, env)),
+    ck_text_eq(error_of(Given{}.resolve(model::Site{}, env)),
                "DTASK=1: not an engine; accepted: native, dask or off");
 }
 END_TEST
@@ -161,17 +163,17 @@ START_TEST(test_wrong_values) {
     Given given;
     given.take(memory_option, "2X");
     // Refused even where --dtask is not there to use it.
-    ck_contains(error_of(given.resolve(Config{}, {})), "--dtask-memory=2X: not a size");
+    ck_contains(error_of(given.resolve(model::Site{}, {})), "--dtask-memory=2X: not a size");
     given.take(memory_option, "(null)"); // only --dtask may go without a value
-    ck_contains(error_of(given.resolve(Config{}, {})), "--dtask-memory=(null): not a size");
+    ck_contains(error_of(given.resolve(model::Site{}, {})), "--dtask-memory=(null): not a size");
     given.take(memory_option, nullptr);
-    ck_contains(error_of(given.resolve(Config{}, {})), "--dtask-memory=: not a size");
+    ck_contains(error_of(given.resolve(model::Site{}, {})), "--dtask-memory=: not a size");
     given.take(99, "x"); // no such option: ignored
     Given asked;
     asked.take(dtask_option, nullptr);
     Env env;
     env.set("DTASK_WAIT", "x");
-    ck_contains(error_of(asked.resolve(Config{}, env)), "DTASK_WAIT=x: ");
+    ck_contains(error_of(asked.resolve(model::Site{}, env)), "DTASK_WAIT=x: ");
 }
 END_TEST
 
@@ -200,8 +202,8 @@ START_TEST(test_tokens_differ) {
 END_TEST
 
 Suite *suite() {
-    auto s = suite_create("config");
-    auto c = tcase_create("config");
+    auto s = suite_create("site");
+    auto c = tcase_create("site");
     tcase_add_test(c, test_good);
     tcase_add_test(c, test_bad);
     tcase_add_test(c, test_not_asked);

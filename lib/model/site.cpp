@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "spank/config.h"
+#include "lib/model/site.h"
 
 #include <set>
 
 #include "lib/base/strings.h"
 
-namespace dtask::spank {
+namespace dtask::model {
 namespace {
 
 tl::unexpected<Error> wrong(std::string_view word, std::string_view problem,
@@ -15,14 +15,14 @@ tl::unexpected<Error> wrong(std::string_view word, std::string_view problem,
     return fail(text.append("; accepted: ").append(accepted));
 }
 
-Result<void> set_ports(Config &config, std::string_view word, std::string_view value) {
+Result<void> set_ports(Site &site, std::string_view word, std::string_view value) {
     auto dash = value.find('-');
     auto low = parse_uint(value.substr(0, dash), UINT16_MAX);
     auto high = dash == value.npos ? low : parse_uint(value.substr(dash + 1), UINT16_MAX);
     if (!low || !high || *low == 0 || *high < *low)
         return wrong(word, "not a range of ports", "LO-HI, as 20000-29999");
-    config.first_port = static_cast<std::uint16_t>(*low);
-    config.last_port = static_cast<std::uint16_t>(*high);
+    site.first_port = static_cast<std::uint16_t>(*low);
+    site.last_port = static_cast<std::uint16_t>(*high);
     return {};
 }
 
@@ -36,37 +36,36 @@ Result<void> set_path(std::string &path, std::string_view word, std::string_view
 
 std::string known_keys() {
     std::string keys;
-    for (const auto &option : model::option_table()) keys.append(option.key).append(", ");
+    for (const auto &option : option_table()) keys.append(option.key).append(", ");
     return keys + "ports, launcher or cgroup_root";
 }
 
-Result<void> set(Config &config, std::string_view word) {
+Result<void> set(Site &site, std::string_view word) {
     auto equals = word.find('=');
     auto key = word.substr(0, equals);
     auto value = equals == word.npos ? std::string_view() : word.substr(equals + 1);
     if (equals == word.npos) return wrong(word, "not key=value", known_keys());
-    if (key == "ports") return set_ports(config, word, value);
-    if (key == "launcher") return set_path(config.launcher, word, value);
-    if (key == "cgroup_root") return set_path(config.cgroup_root, word, value);
+    if (key == "ports") return set_ports(site, word, value);
+    if (key == "launcher") return set_path(site.launcher, word, value);
+    if (key == "cgroup_root") return set_path(site.cgroup_root, word, value);
     // A site turns dtask off by taking the plugin's line away.
     if (key == "engine" && value == "off") return wrong(word, "not a default", "native or dask");
-    if (auto option = model::find_key(key))
-        return model::parse(config.options, *option, value, model::Source::admin);
+    if (auto option = find_key(key)) return parse(site.options, *option, value, Source::admin);
     return wrong(word, "no such key", known_keys());
 }
 
 } // namespace
 
-Result<Config> parse_config(std::span<const char *const> words, std::string_view launcher) {
-    Config config;
-    config.launcher = launcher;
+Result<Site> parse_site(std::span<const char *const> words, std::string_view launcher) {
+    Site site;
+    site.launcher = launcher;
     std::set<std::string_view> seen;
     for (std::string_view word : words) {
         if (!seen.insert(word.substr(0, word.find('='))).second)
             return wrong(word, "stands twice", "each key once");
-        if (auto done = set(config, word); !done) return fail_from(std::move(done));
+        if (auto done = set(site, word); !done) return fail_from(std::move(done));
     }
-    return config;
+    return site;
 }
 
-} // namespace dtask::spank
+} // namespace dtask::model

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Config: what the administrator wrote after the plugin's path in
+// Site: what the administrator wrote after the plugin's path in
 // plugstack.conf, as key=value words. Every option has its key there, and
 // besides
 //
@@ -18,10 +18,10 @@
 #include "lib/base/result.h"
 #include "lib/model/options.h"
 
-namespace dtask::spank {
+namespace dtask::model {
 
-struct Config {
-    model::Options options; ///< defaults of this site
+struct Site {
+    Options options; ///< defaults of this site
     std::uint16_t first_port = 0;
     std::uint16_t last_port = 0; ///< both 0: not limited
     std::string launcher;
@@ -29,6 +29,6 @@ struct Config {
 };
 
 /// `launcher` is the default for launcher=.
-Result<Config> parse_config(std::span<const char *const> words, std::string_view launcher);
+Result<Site> parse_site(std::span<const char *const> words, std::string_view launcher);
 
-} // namespace dtask::spank
+} // namespace dtask::model
