@@ -182,10 +182,6 @@ std::string Text::expand(const Row &row, bool quoted) const {
     return text;
 }
 
-bool Text::uses_row() const {
-    return std::ranges::any_of(pieces_, [](const auto &p) { return p.part == Part::whole; });
-}
-
 bool Text::uses_slot() const {
     return std::ranges::any_of(pieces_, [](const auto &p) { return p.part == Part::slot; });
 }
@@ -216,7 +212,7 @@ Result<Template> Template::parse(const std::vector<std::string> &command,
                 (mode == Shell::always || single || std::ranges::any_of(command, joins));
     auto line = Text::parse(joined(command), columns, width);
     if (!line) return fail_from(std::move(line));
-    bool append = !line->uses_row();
+    bool append = line->constant();
     if (append) {
         line = Text::parse(joined(command) + " {}", columns, width);
         if (!line) return fail_from(std::move(line));

@@ -9,7 +9,7 @@
 //   {#}   number of the job       {%}   slot it runs in (model::slot_mark, put in there)
 //
 // What stands between braces and is none of these is left as it is. A command without a
-// placeholder of the row gets {} behind it; one that is empty is the row itself.
+// placeholder gets {} behind it; one that is empty is the row itself.
 //
 // No shell runs where none is needed. One argument is a command line, as for a shell; it
 // goes to one only if it has what means something there. Several arguments are the
@@ -39,7 +39,6 @@ public:
     static Result<Text> parse(std::string_view text, const std::vector<std::string> &columns,
                               std::size_t width);
     std::string expand(const Row &row, bool quoted = false) const;
-    bool uses_row() const; ///< has a placeholder of the row's values
     bool uses_slot() const;
     /// Not one placeholder: the same for each row.
     bool constant() const;
