@@ -20,6 +20,9 @@ constexpr std::uint64_t max_memory = std::uint64_t{1} << 50;
 constexpr std::size_t max_interface = 15; // IFNAMSIZ without the final zero
 constexpr std::size_t max_path = 4095;
 
+constexpr std::pair<std::string_view, ReportOption::Kind> report_words[] = {
+    {"auto", ReportOption::automatic}, {"on", ReportOption::on}, {"off", ReportOption::off}};
+
 /// nullopt: taken; else what is wrong, as "not a size".
 using Problem = std::optional<std::string>;
 
@@ -200,6 +203,25 @@ template <bool Options::*field> std::string get_switch(const Options &o) {
     return o.*field ? "on" : "off";
 }
 
+Problem set_report(Options &o, std::string_view value) {
+    for (auto [word, kind] : report_words)
+        if (value == word) {
+            o.report.kind = kind;
+            o.report.file.clear();
+            return {};
+        }
+    if (auto problem = check_pattern(value, "%jsJtNu")) return problem;
+    o.report.kind = ReportOption::to_file;
+    o.report.file = value;
+    return {};
+}
+
+std::string get_report(const Options &o) {
+    for (auto [word, kind] : report_words)
+        if (o.report.kind == kind) return std::string(word);
+    return o.report.file;
+}
+
 Problem set_wait(Options &o, std::string_view value) {
     if (value == "all") {
         o.wait = {true, 0};
@@ -281,6 +303,12 @@ constexpr std::array table{
          "a page to look at, Dask's own with the dask engine: off (default) or on", true},
         set_switch<&Options::dashboard>,
         get_switch<&Options::dashboard>},
+    Row{{"dtask-report", "DTASK_REPORT", "report", "FILE",
+         "auto, on, off, or a path; %j job, %s step, %J job.step, %N node, %u user, %% a percent "
+         "sign",
+         "report at the end: auto (default), on, off, or a file for it, as report-%J.html", false},
+        set_report,
+        get_report},
     Row{{"dtask-preload", "DTASK_PRELOAD", "preload", "MODULES",
          "names of Python modules, as numpy,scipy.linalg",
          "Python modules that workers import when they start: default none", false},
@@ -399,8 +427,9 @@ Result<Options> options_from_text(std::string_view text) {
 Result<void> expand_home(Options &options, std::string_view home) {
     for (auto [key, field] : {std::pair{"scratch", &Options::scratch},
                               {"scheduler_file", &Options::scheduler_file},
-                              {"log", &Options::log}}) {
-        auto &path = options.*field;
+                              {"log", &Options::log},
+                              {"report", nullptr}}) {
+        auto &path = field ? options.*field : options.report.file;
         if (!path.starts_with("~/")) continue;
         if (home.empty())
             return fail(spelled(*find_key(key), path, Source::command_line) +

@@ -44,6 +44,13 @@ struct WaitOption {
     bool operator==(const WaitOption &) const = default;
 };
 
+/// The report at a step's end. `file`, a pattern, matters for `to_file` only.
+struct ReportOption {
+    enum Kind { automatic, on, off, to_file } kind = automatic;
+    std::string file;
+    bool operator==(const ReportOption &) const = default;
+};
+
 struct Options {
     Engine engine = Engine::native;
     SlotMode slots = SlotMode::packed;
@@ -60,6 +67,7 @@ struct Options {
     std::string log;        ///< a pattern; empty: stderr, warnings only
     bool tls = true;        ///< of the dask engine
     bool dashboard = false; ///< a page to look at: the scheduler's own, or Dask's
+    ReportOption report;
     std::string preload; ///< Python modules, with commas; may be empty
 
     bool operator==(const Options &) const = default;

@@ -19,6 +19,7 @@
 #include "runtime/dask/scheduler.h"
 #include "runtime/launch/handover.h"
 #include "runtime/launch/place.h"
+#include "runtime/scheduler/closing.h"
 #include "runtime/scheduler/display.h"
 #include "runtime/scheduler/server.h"
 
@@ -88,14 +89,22 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     if (!port) return fail_from(std::move(port));
     std::string address = join_address(*host, *port);
     client::Connection connection{settings.id, settings.engine, address, spec.node, *token, "", ""};
+    // Of Dask's tasks we know nothing.
+    bool native = spec.options.engine == model::Engine::native;
     std::optional<Display> display;
-    if (spec.options.dashboard && spec.options.engine == model::Engine::native) {
+    if (native && spec.options.report.kind == model::ReportOption::to_file)
+        display.emplace(loop, server);
+    if (native && spec.options.dashboard) {
         // Others than those on which workers look for us.
         auto others = model::candidate_ports(spec.job, ~spec.step, spec.first_port, spec.last_port);
-        auto url = display.emplace(loop, server).open_page(*token, *host, others);
+        if (!display) display.emplace(loop, server);
+        auto url = display->open_page(*token, *host, others);
         if (!url) return fail_from(std::move(url));
         connection.dashboard = *url;
     }
+    auto closing =
+        Closing::make(spec, server, [&] { return display ? display->timeline() : std::string(); });
+    if (!closing) return fail_from(std::move(closing));
     bool written = false;
     // Serving: from now on whoever comes is told where.
     auto announce = [&](const dask::Serving &dask) {
@@ -139,9 +148,11 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
         server.on_ending([&] { dask_scheduler->quiet(); });
         server.on_died([&](const proto::Died &died) { dask_scheduler->died(died); });
     } else {
+        server.on_ending([&] { closing->on_ending(); });
         announce({});
     }
     int code = server.run();
+    if (native) closing->tell();
     if (written) client::remove_connection_file(path, *token);
     return code;
 }

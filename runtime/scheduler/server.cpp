@@ -201,6 +201,7 @@ Result<void> Server::on_client_frame(Peer &peer, proto::Frame frame) {
     if (type == "function") {
         auto function = proto::decode_function(std::move(frame));
         if (!function) return fail_from(std::move(function), type);
+        if (function->cpus > 0) tally_.on_command();
         return on_function(reactor(), *peer.client, std::move(*function));
     }
     if (type == "cancel") {
@@ -290,6 +291,7 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
     if (type == "stat") {
         auto stat = proto::decode_stat(frame);
         if (!stat) return fail_from(std::move(stat), type);
+        tally_.on_stat(*peer.worker, core_.workers.at(*peer.worker).about, *stat);
         on_stat(reactor(), *peer.worker, std::move(*stat));
         return {};
     }

@@ -32,6 +32,7 @@
 #include "runtime/scheduler/comm.h"
 #include "runtime/scheduler/outbox.h"
 #include "runtime/scheduler/reactor.h"
+#include "runtime/scheduler/tally.h"
 #include "runtime/scheduler/timeline.h"
 
 namespace dtask::scheduler {
@@ -57,6 +58,7 @@ public:
     void keep(Timeline &timeline) { timeline_ = &timeline; }
     proto::Info info() const { return scheduler::info(core_, clock_); }
     const Core &core() const { return core_; }
+    const Tally &tally() const { return tally_; }
     /// Of its life, in µs.
     std::int64_t age_us() const { return clock_.now_us() - core_.started_us; }
 
@@ -127,6 +129,7 @@ private:
     proto::Token token_;
     SteadyClock clock_;
     Core core_;
+    Tally tally_;
     Timeline *timeline_ = nullptr; ///< null: nobody asked for it
     std::vector<std::unique_ptr<ev::Listener>> listeners_;
     std::unordered_map<ConnectionId, Peer> peers_;

@@ -36,8 +36,10 @@ public:
     /// Begins to move values to disk where memory runs short.
     void make_room();
 
-private:
+    /// Has on_stat called with what is so now.
     void stat();
+
+private:
     void look();
     Pids pids_of(const std::vector<Executor *> &executors) const;
     SharedMemory shared(const std::vector<Executor *> &executors) const;

@@ -149,7 +149,8 @@ Result<void> Worker::handle(proto::Frame frame) {
         on_welcome(*welcome);
     } else if (type == "bye") {
         client_ended_ = frame.header.natural("code").value_or(1) == 0;
-        end(0);
+        watch_.stat();                  // what it has used in all,
+        loop_.post([this] { end(0); }); // once that is on its way
     }
     return {};
 }

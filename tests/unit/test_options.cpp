@@ -69,6 +69,9 @@ constexpr std::array bad{
     Bad{"dtask-concurrency", "0", "out of range"},
     Bad{"dtask-concurrency", "1025", "out of range"},
     Bad{"dtask-concurrency", "", "not a whole number"},
+    Bad{"dtask-report", "", "empty"},
+    Bad{"dtask-report", "%x.html", "an unknown % pattern"},
+    Bad{"dtask-report", "a\nb", "has a control character"},
     Bad{"dtask-preload", "", "not a module's name"},
     Bad{"dtask-preload", "a,,b", "not a module's name"},
     Bad{"dtask-preload", "a;b", "not a module's name"},
@@ -199,7 +202,7 @@ START_TEST(test_table) {
         auto value = value_of(o, option);
         if (!value.empty()) must(parse(o, option, value));
     }
-    ck_assert_uint_eq(names.size(), 15);
+    ck_assert_uint_eq(names.size(), 16);
     ck_text_eq(option_table()[0].name, "dtask");
     ck_assert(option_table()[0].argument_optional);
 }
