@@ -3,6 +3,7 @@
 // dtask: the command. It reads arguments, calls the room that does the work,
 // and is the only one that prints.
 #include <algorithm>
+#include <functional>
 #include <iostream>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +15,8 @@
 #include "runtime/cli/map.h"
 #include "runtime/cli/run.h"
 #include "runtime/cli/status.h"
+#include "runtime/cli/tasks.h"
+#include "runtime/cli/top.h"
 #include "runtime/doctor/gather.h"
 
 namespace {
@@ -85,6 +88,75 @@ struct RunArguments {
     }
 };
 
+// The subcommands that look at a running cluster, or tell it something.
+struct Look {
+    cli::StatusRequest status;
+    cli::TopRequest top;
+    cli::ExplainRequest explain;
+    cli::LogsRequest logs;
+    cli::CancelRequest cancel;
+    cli::StopRequest stop;
+    double delay_s = 1;
+    std::string chosen; ///< the subcommand
+    std::function<Result<cli::Said>(const Env &)> act;
+
+    template <class Request, class Act>
+    CLI::App *add(CLI::App &app, const char *name, const char *help, Request &request, Act does) {
+        auto *command = app.add_subcommand(name, help);
+        command->add_option("--scheduler-file", request.scheduler_file,
+                            "scheduler file of the cluster (default: $DTASK_SCHEDULER_FILE, else "
+                            "the newest in .dtask/)");
+        command->callback([this, name, &request, does] {
+            chosen = name;
+            act = [&request, does](const Env &env) { return does(request, env); };
+        });
+        return command;
+    }
+
+    void declare(CLI::App &app) {
+        auto *command = add(app, "status", "show a running cluster", status, cli::status);
+        command->add_flag("--json", status.json, "print JSON");
+        command->add_flag("--ping", status.ping,
+                          "also reach each worker over the network of the tasks");
+        command = add(app, "top", "watch a running cluster, live", top, cli::top);
+        command->add_option("-d,--delay", delay_s, "seconds between looks")
+            ->check(CLI::Range(0.1, 3600.0));
+        command = add(app, "explain", "say where a task is, and why it does not run", explain,
+                      cli::explain);
+        command->add_flag("--json", explain.json, "print JSON");
+        command->add_option("task", explain.task, "FUNCTION-NUMBER, or NUMBER")->required();
+        command = add(app, "logs", "show what a worker has logged, or a task has written", logs,
+                      cli::logs);
+        command->add_option("-n,--lines", logs.lines, "the last lines only")
+            ->check(CLI::Range(1u, 1'000'000'000u));
+        command->add_option("of", logs.of, "a worker's name, scheduler, or a task")->required();
+        command = add(app, "cancel", "cancel tasks of any client", cancel, cli::cancel);
+        command->add_flag("--all", cancel.all, "all that wait or run");
+        command->add_option("tasks", cancel.tasks, "FUNCTION-NUMBER, or NUMBER");
+        command = add(app, "stop", "have the client end, and with it the cluster", stop, cli::stop);
+        command->add_option("--timeout", stop.timeout_s, "seconds to wait for the end")
+            ->check(CLI::Range(1u, 86'400u));
+    }
+
+    int run(const Env &env) {
+        for (auto *text : {&explain.task, &logs.of})
+            if (text->starts_with(mark)) text->erase(0, 1);
+        unmark(cancel.tasks);
+        top.delay_ms = static_cast<std::uint64_t>(delay_s * 1'000);
+        auto said = act(env);
+        if (!said) {
+            std::cerr << "dtask " << chosen << ": " << said.error().text() << '\n';
+            return exit_code::usage;
+        }
+        std::cout << said->text << std::flush;
+        for (std::size_t from = 0, end; from < said->error.size(); from = end + 1) {
+            end = std::min(said->error.find('\n', from), said->error.size());
+            std::cerr << "dtask " << chosen << ": " << said->error.substr(from, end - from) << '\n';
+        }
+        return said->code;
+    }
+};
+
 void declare(CLI::App &app, cli::MapRequest &map) {
     app.add_option("-a,--arg-file", map.files, "file of inputs, a line each; - is standard input")
         ->allow_extra_args(false);
@@ -141,14 +213,8 @@ int main(int argc, char **argv) {
         "run", "bring a cluster up on this machine and run a command as its client");
     run.declare(*run_command);
 
-    cli::StatusRequest status;
-    auto *status_command = app.add_subcommand("status", "show a running cluster");
-    status_command->add_option("--scheduler-file", status.scheduler_file,
-                               "scheduler file of the cluster (default: $DTASK_SCHEDULER_FILE, "
-                               "else the newest in .dtask/)");
-    status_command->add_flag("--json", status.json, "print JSON");
-    status_command->add_flag("--ping", status.ping,
-                             "also reach each worker over the network of the tasks");
+    Look look;
+    look.declare(app);
 
     bool doctor_json = false;
     auto *doctor_command = app.add_subcommand(
@@ -198,8 +264,5 @@ int main(int argc, char **argv) {
         std::cout << (doctor_json ? cli::json(facts, findings) : cli::table(facts, findings));
         return cli::exit_code_of(findings);
     }
-    auto text = cli::status(status, env);
-    if (!text) return refuse(text.error());
-    std::cout << *text;
-    return 0;
+    return look.run(env);
 }

@@ -20,6 +20,9 @@ Result<void> open(std::string who, Level threshold, const std::string &path);
 
 void write(Level level, std::string_view text);
 
+/// The latest lines from info on, 32 KiB of them, with the time of day, whatever the threshold.
+std::string recent();
+
 inline void debug(std::string_view text) { write(Level::debug, text); }
 inline void info(std::string_view text) { write(Level::info, text); }
 inline void warning(std::string_view text) { write(Level::warning, text); }

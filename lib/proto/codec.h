@@ -26,6 +26,7 @@ Frame encode(const Unfetched &message);
 Frame encode(Failure message);
 Frame encode(const Stat &message);
 Frame encode(const Info &message);
+Frame encode(const std::vector<Explanation> &tasks);
 /// Values by their numbers among the workers: `free`.
 Frame encode_data(const char *type, const Column &data);
 /// One of them: `fetched`, `get`, `gone`.
@@ -48,6 +49,7 @@ Result<Run> decode_run(Frame frame);
 Result<Done> decode_done(Frame frame);
 Result<Failure> decode_failure(Frame frame);
 Result<Stat> decode_stat(const Frame &frame);
+Result<std::vector<Explanation>> decode_explained(const Frame &frame);
 Result<Info> decode_info(const Frame &frame);
 Result<Refs> decode_refs(const Frame &frame);
 Result<Stored> decode_stored(const Frame &frame);

@@ -218,4 +218,17 @@ struct Info {
     std::vector<FailureInfo> failures = {}; ///< the latest last
 };
 
+/// What is to be said of a task. `worker` has it, or had it when it failed; `address`: its
+/// listener.
+struct Explanation {
+    TaskInfo task;
+    std::string state; ///< waiting, ready, gathering, queued, running, done, failed or ended
+    std::string why;   ///< in words
+    std::string worker, address;
+    std::uint64_t id = 0, instance = 0; ///< its own to the worker
+    std::uint64_t tries = 0;
+    bool command = false;
+    std::string detail; ///< of a failure: the end of its traceback or of what it wrote
+};
+
 } // namespace dtask::proto

@@ -153,4 +153,44 @@ Result<Info> decode_info(const Frame &frame) {
     return in.done(std::move(m));
 }
 
+Frame encode(const std::vector<Explanation> &tasks) {
+    Frame frame = make_frame("explained");
+    Json rows = Json::array();
+    for (const auto &m : tasks)
+        rows.append(task_of(m.task)
+                        .set("state", m.state)
+                        .set("why", m.why)
+                        .set("worker", m.worker)
+                        .set("address", m.address)
+                        .set("id", m.id)
+                        .set("instance", m.instance)
+                        .set("tries", m.tries)
+                        .set("command", m.command ? 1 : 0)
+                        .set("detail", m.detail));
+    frame.header.set("tasks", std::move(rows));
+    return frame;
+}
+
+Result<std::vector<Explanation>> decode_explained(const Frame &frame) {
+    auto rows = frame.header.list("tasks");
+    if (!rows) return fail_from(std::move(rows));
+    std::vector<Explanation> tasks;
+    for (std::size_t n = 0; n < rows->size(); n++) {
+        Json row = rows->at(n);
+        Explanation m;
+        m.task = read_task(row);
+        m.state = row.string_or("state", "");
+        m.why = row.string_or("why", "");
+        m.worker = row.string_or("worker", "");
+        m.address = row.string_or("address", "");
+        m.id = natural_or_0(row, "id");
+        m.instance = natural_or_0(row, "instance");
+        m.tries = natural_or_0(row, "tries");
+        m.command = natural_or_0(row, "command") != 0;
+        m.detail = row.string_or("detail", "");
+        tasks.push_back(std::move(m));
+    }
+    return tasks;
+}
+
 } // namespace dtask::proto

@@ -82,7 +82,7 @@ class Future(_Base):
 
     _state = PENDING
     _result = _exception = None
-    _number = None  # the scheduler's, once it is sent
+    _number = None  # the scheduler's, once it is sent or its key was asked for
     _raw = None  # the pickled result, until it is asked for
     _raw_error = None  # the pickled error, until it is asked for
     _opener = None  # the thread that unpickles it
@@ -94,14 +94,13 @@ class Future(_Base):
     def __init__(self, session, name, key=None):
         self._session = session
         self._name = name
-        self._serial = next(session.serials)
         self._key = key
 
     @property
     def key(self):
         """Name of the task (str)."""
         if self._key is None:
-            self._key = f"{self._name}-{self._serial}"
+            self._key = f"{self._name}-{self._session.outbox.number_of(self)}"
         return self._key
 
     @property

@@ -34,6 +34,24 @@ class Outbox:
             self._last += count
         return first
 
+    def number_of(self, future):
+        """The number of a future, which gets one here if it was not sent yet."""
+        with self._numbering:
+            if future._number is None:
+                self._last += 1
+                future._number = self._last
+        return future._number
+
+    def _number_all(self, futures):
+        with self._numbering:
+            last = self._last
+            for future in futures:
+                if future._number is None:
+                    last += 1
+                    future._number = last
+            self._last = last
+        return [future._number for future in futures]
+
     def send_tasks(self, what, futures, bodies, inputs=None):
         """Send tasks alike in `what` (function's number, terms; see _terms), with their arguments.
 
@@ -51,10 +69,7 @@ class Outbox:
         lengths = ",".join([str(len(body)) for body in bodies])
 
         def make():
-            first = self.reserve(len(futures))
-            numbers = range(first, first + len(futures))
-            for number, future in zip(numbers, futures):
-                future._number = number
+            numbers = self._number_all(futures)
             self._pending.update(zip(numbers, futures))
             if inputs is None:
                 text = _submit(what, numbers, lengths)

@@ -8,7 +8,6 @@ connection raises ClusterLost.
 """
 
 import atexit
-import itertools
 import os
 import threading
 import weakref
@@ -46,7 +45,6 @@ class Session:
         self.workers = self.expected = 0
         self.welcome = None
         self.settling = threading.RLock()  # under which futures change their state
-        self.serials = itertools.count(1)  # of futures, for their keys
         self.progress = Progress()
         self._pending = {}  # number -> Future that the scheduler knows
         self._functions = Functions(self)

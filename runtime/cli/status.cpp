@@ -2,108 +2,64 @@
 #include "runtime/cli/status.h"
 
 #include <algorithm>
-#include <memory>
-#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
 
-#include "lib/base/clock.h"
 #include "lib/base/strings.h"
-#include "lib/ev/loop.h"
-#include "lib/proto/codec.h"
-#include "runtime/client/connection_file.h"
-#include "runtime/client/dialer.h"
+#include "runtime/cli/format.h"
 
 namespace dtask::cli {
 
 namespace {
 
-constexpr std::int64_t answer_ms = 5'000;
+constexpr std::size_t most_failures = 5;
 
-// One question to one address: `ask`, and the first frame of type `answer`.
-struct Question {
-    std::string address;
-    std::optional<proto::Frame> answer;
-    std::string failure;
-    std::int64_t us = 0; ///< from the question to the answer
-    std::unique_ptr<client::Dialer> dialer;
-};
-
-void ask_all(std::vector<Question> &questions, const proto::Token &token, const char *ask,
-             const char *answer) {
-    ev::Loop loop;
-    SteadyClock clock;
-    std::size_t open = questions.size();
-    auto over = [&] {
-        if (--open == 0) loop.stop();
-    };
-    for (auto &q : questions) {
-        auto failed = [&q, over](const std::string &why) {
-            if (q.answer || !q.failure.empty()) return;
-            q.failure = why;
-            over();
-        };
-        q.dialer = std::make_unique<client::Dialer>(
-            loop, token, proto::Role::observer, std::vector{q.address}, answer_ms,
-            client::Dialer::Callbacks{.on_connected =
-                                          [&] {
-                                              q.us = clock.now_us();
-                                              q.dialer->send(proto::make_frame(ask));
-                                          },
-                                      .on_frame =
-                                          [&q, &clock, over, answer](proto::Frame frame) {
-                                              if (frame.type() != answer || q.answer) return;
-                                              q.us = clock.now_us() - q.us;
-                                              q.answer = std::move(frame);
-                                              over();
-                                          },
-                                      .on_lost = failed,
-                                      .on_failed = failed});
-    }
-    if (open > 0) loop.run();
-    for (auto &q : questions) q.dialer.reset();
-}
-
-std::string table(const client::Connection &connection, const proto::Info &info,
-                  const std::vector<Question> &pings) {
-    std::string text = fmt::format(
-        "cluster {} ({}) at {} on {}, up {} s\n{} of {} workers, {} client{}; tasks: {} waiting, "
-        "{} running, {} done, {} failed\n",
-        info.id, info.engine, info.address, connection.node, info.uptime_s, info.workers.size(),
-        info.expected, info.clients, info.clients == 1 ? "" : "s", info.waiting, info.running,
-        info.done, info.failed);
-    if (info.workers.empty()) return text;
-    text += fmt::format("{:<16}{:<12}{:>5}{:>9}{:>9}{:>8}{:>8}{:>10}{}\n", "WORKER", "NODE", "CPUS",
-                        "MEMORY", "LIMIT", "RUNNING", "QUEUED", "DONE",
-                        pings.empty() ? "" : "      PING");
-    for (std::size_t n = 0; n < info.workers.size(); n++) {
-        const auto &w = info.workers[n];
-        std::string ping;
-        if (!pings.empty())
-            ping = pings[n].answer ? fmt::format("{:>7} us", pings[n].us) : "  " + pings[n].failure;
-        text += fmt::format("{:<16}{:<12}{:>5}{:>9}{:>9}{:>8}{:>8}{:>10}{}\n", w.about.name,
-                            w.about.node, w.about.nthreads, format_size(w.memory),
-                            w.about.memory_limit ? format_size(w.about.memory_limit) : "none",
-                            w.running, w.queued, w.done, ping);
-    }
-    return text;
+std::string ping_of(const Question &ping) {
+    return ping.answer ? fmt::format("{:>7} us ", ping.us) : "  " + printable(ping.failure) + ' ';
 }
 
 } // namespace
 
-Result<std::string> status(const StatusRequest &request, const Env &env) {
-    auto connection =
-        client::find_connection(request.scheduler_file, env.get_or("DTASK_SCHEDULER_FILE", ""));
-    if (!connection) return fail_from(std::move(connection));
+std::string table(const proto::Info &info, const std::string &node,
+                  const std::vector<Question> &pings) {
+    std::string text = fmt::format(
+        "cluster {} ({}) at {}{}, up {}\n{} of {} workers, {} client{}; tasks: {} waiting, "
+        "{} running, {} done, {} failed, {} retried; {}\n",
+        info.id, info.engine, info.address, node.empty() ? "" : " on " + node, span(info.uptime_ms),
+        info.workers.size(), info.expected, info.clients, info.clients == 1 ? "" : "s",
+        info.waiting, info.running, info.done, info.failed, info.retried, rate(info));
+    std::size_t name = 6, where = 4;
+    for (const auto &w : info.workers) {
+        name = std::max(name, columns_of(w.about.name));
+        where = std::max(where, columns_of(w.about.node));
+    }
+    if (!info.workers.empty())
+        text +=
+            fmt::format("{}  {}{:>5}{:>7}{:>9}{:>9}{:>9}{:>8}{:>7}{:>10} {} TASK\n",
+                        fit("WORKER", name), fit("NODE", where), "CPUS", "CPU%", "MEMORY", "PEAK",
+                        "LIMIT", "RUNNING", "QUEUED", "DONE", pings.empty() ? "" : "      PING ");
+    for (std::size_t n = 0; n < info.workers.size(); n++) {
+        const auto &w = info.workers[n];
+        text += fmt::format("{}  {}{:>5}{:>7}{:>9}{:>9}{:>9}{:>8}{:>7}{:>10} {} {}\n",
+                            fit(printable(w.about.name), name), fit(printable(w.about.node), where),
+                            w.about.nthreads, w.cpu, format_size(w.memory), format_size(w.peak),
+                            w.about.memory_limit ? format_size(w.about.memory_limit) : "none",
+                            w.running, w.queued, w.done, pings.empty() ? "" : ping_of(pings[n]),
+                            current(w));
+    }
+    auto shown = std::min(info.failures.size(), most_failures);
+    for (auto n = info.failures.size() - shown; n < info.failures.size(); n++)
+        text += "failed: " + failure_line(info.failures[n], info.uptime_ms) + '\n';
+    return text;
+}
 
-    std::vector<Question> scheduler(1);
-    scheduler[0].address = connection->address;
-    ask_all(scheduler, connection->token, "info", "info");
-    if (!scheduler[0].answer)
-        return fail("no answer from the scheduler of " + connection->id + ": " +
-                    scheduler[0].failure);
-    auto info = proto::decode_info(*scheduler[0].answer);
+Result<Said> status(const StatusRequest &request, const Env &env) {
+    auto connection = find_cluster(request.scheduler_file, env);
+    if (!connection) return fail_from(std::move(connection));
+    auto answer = ask(*connection, proto::make_frame("info"), "info");
+    if (!answer) return fail_from(std::move(answer));
+    auto info = proto::decode_info(*answer);
     if (!info) return fail_from(std::move(info), "scheduler's answer");
 
     std::vector<Question> pings;
@@ -111,11 +67,11 @@ Result<std::string> status(const StatusRequest &request, const Env &env) {
         pings.resize(info->workers.size());
         for (std::size_t n = 0; n < pings.size(); n++)
             pings[n].address = info->workers[n].about.address;
-        ask_all(pings, connection->token, "ping", "pong");
+        ask_all(pings, connection->token, proto::make_frame("ping"), "pong");
     }
-    if (!request.json) return table(*connection, *info, pings);
+    if (!request.json) return Said{table(*info, connection->node, pings)};
 
-    Json json = scheduler[0].answer->header;
+    Json json = answer->header;
     auto workers = json.member("workers");
     for (std::size_t n = 0; n < pings.size() && workers; n++) {
         Json row = workers->at(n);
@@ -124,7 +80,7 @@ Result<std::string> status(const StatusRequest &request, const Env &env) {
         else
             row.set("ping_failure", pings[n].failure);
     }
-    return json.indented() + "\n";
+    return Said{json.indented() + "\n"};
 }
 
 } // namespace dtask::cli

@@ -5,18 +5,21 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
-#include "lib/base/env.h"
-#include "lib/base/result.h"
+#include "runtime/cli/cluster.h"
 
 namespace dtask::cli {
 
 struct StatusRequest {
-    std::string scheduler_file; ///< empty: DTASK_SCHEDULER_FILE, else the newest in .dtask/
+    std::string scheduler_file;
     bool json = false, ping = false;
 };
 
-/// The text to print, a newline at its end.
-Result<std::string> status(const StatusRequest &request, const Env &env);
+Result<Said> status(const StatusRequest &request, const Env &env);
+
+/// The same as plain lines. `node`: of the scheduler; `pings`: one a worker, or none.
+std::string table(const proto::Info &info, const std::string &node,
+                  const std::vector<Question> &pings = {});
 
 } // namespace dtask::cli

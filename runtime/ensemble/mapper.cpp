@@ -264,7 +264,7 @@ void Mapper::tell_left(std::uint64_t number, const Job &job, model::Ended ended)
 
 void Mapper::on_failure(proto::Failure failure) {
     auto number = failure.k;
-    if (failure.kind == proto::FailureKind::cancelled) {
+    if (failure.kind == proto::FailureKind::cancelled && stopping_) {
         out_.erase(number);
         return;
     }
@@ -285,6 +285,7 @@ void Mapper::on_failure(proto::Failure failure) {
         told.why = failure.message;
     // As GNU parallel's job log has it: no job that has failed reads as one that has not.
     if (told.ended.exit == 0 && told.ended.signal == 0) told.ended.exit = 255;
+    if (failure.kind == proto::FailureKind::cancelled) told.why = "cancelled by dtask cancel";
     if (!failure.worker.empty()) told.why += ", on worker " + failure.worker;
     on_ended(number, std::move(told));
 }

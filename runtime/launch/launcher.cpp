@@ -30,6 +30,7 @@ namespace {
 constexpr std::int64_t goodbye_ms = 2'000; // for scheduler and worker to end by themselves
 // A client whose cluster is lost: to see it and end by itself, then again after SIGTERM.
 constexpr std::int64_t client_grace_ms = 1'000;
+constexpr std::int64_t stop_grace_ms = 10'000; // of a client that was told to end by dtask stop
 constexpr unsigned most_redials = 20;          // of a worker whose connection breaks
 constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart
 
@@ -44,7 +45,9 @@ Launcher::Launcher(ev::Loop &loop, const proto::Token &token, model::LaunchSpec 
       self_(std::move(self)), command_(std::move(command)), arguments_(std::move(arguments)),
       python_dir_(python_directory(self_)), start_deadline_(loop, [this] { on_start_timeout(); }),
       worker_restart_(loop, [this] { start_worker(); }),
-      end_deadline_(loop, [this] { kill_stragglers(); }) {
+      end_deadline_(loop, [this] { kill_stragglers(); }), stop_deadline_(loop, [this] {
+          if (client_ > 0) ::kill(client_, SIGKILL);
+      }) {
     cpu_set_t mask;
     CPU_ZERO(&mask);
     if (::sched_getaffinity(0, sizeof mask, &mask) == 0)
@@ -197,6 +200,8 @@ void Launcher::on_frame(proto::Frame frame) {
         if (auto count = proto::decode_worker_count(frame)) on_workers(*count);
     } else if (type == "info") {
         if (auto info = proto::decode_info(frame)) on_info(*info);
+    } else if (type == "stop") {
+        on_stop();
     } else if (type == "bye" && phase_ == Phase::ending) {
         // The scheduler waits for us to close, and ends.
         loop_.post([this] {
@@ -402,6 +407,14 @@ void Launcher::on_signal(int number) {
     if (waiting_to_restart && (number == SIGTERM || number == SIGINT)) end(0);
 }
 
+// `dtask stop`: the client is told to end, and its end is the step's, as ever.
+void Launcher::on_stop() {
+    if (phase_ == Phase::ending || std::exchange(stopped_, true)) return;
+    log::warning("the step was told to end by dtask stop");
+    client_ > 0 ? void(::kill(client_, SIGTERM)) : on_signal(SIGTERM);
+    stop_deadline_.set(stop_grace_ms);
+}
+
 void Launcher::on_cluster_lost(const std::string &why) {
     if (phase_ == Phase::ending) return;
     log::error("the scheduler was lost: " + why + "; the step ends");
@@ -471,7 +484,7 @@ void Launcher::over_if_alone() {
     if (alone && !telling) loop_.stop();
 }
 
-// A client that is left is told once more to end, by SIGTERM, before it is killed.
+// A client that is left is told once more to end before it is killed.
 // The scheduler may stay until slow tasks have heard of the end, but no longer
 // than start-up may take: it bounds itself, and is killed if it does not.
 void Launcher::kill_stragglers() {

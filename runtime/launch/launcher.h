@@ -73,6 +73,7 @@ private:
     void on_worker_exit(int status);
     void on_client_exit(int status);
     void on_signal(int number);
+    void on_stop();
     void on_cluster_lost(const std::string &why);
 
     // Ending
@@ -110,7 +111,8 @@ private:
     std::vector<std::unique_ptr<ev::Signal>> signals_;
     std::optional<Crowding> crowding_; ///< where client or scheduler share the worker's limit
     std::optional<ev::Ticker> crowding_look_;
-    ev::Timer start_deadline_, worker_restart_, end_deadline_;
+    bool stopped_ = false; ///< it was told to end by `dtask stop`
+    ev::Timer start_deadline_, worker_restart_, end_deadline_, stop_deadline_;
 };
 
 /// `dtaskd` as a task's launcher: the environment holds DTASK_LAUNCH.

@@ -196,6 +196,7 @@ struct Client {
     std::unordered_map<std::uint64_t, std::vector<TaskId>> graphs;
     /// Why values are gone that were promised, until the client releases them.
     std::unordered_map<std::uint64_t, proto::Failure> broken_promises;
+    std::uint64_t highest = 0; ///< number of its tasks so far, as a rule
 };
 
 struct Core {

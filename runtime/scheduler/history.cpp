@@ -30,12 +30,19 @@ void keep_end(std::string &text, std::size_t most) {
 
 } // namespace
 
-void History::add(Failed failed) {
+void History::add(std::deque<Failed> &list, Failed failed) {
     keep_begin(failed.message, most_message);
     keep_end(failed.detail, most_detail);
-    failures_.push_back(std::move(failed));
-    if (failures_.size() > most_failures) failures_.pop_front();
+    list.push_back(std::move(failed));
+    if (list.size() > most_failures) list.pop_front();
 }
+
+void History::add(Failed failed) {
+    if (failures_.size() == most_failures) forgotten_++;
+    add(failures_, std::move(failed));
+}
+
+void History::add_retry(Failed failed) { add(retries_, std::move(failed)); }
 
 void History::tick(std::int64_t now_us, std::uint64_t done) {
     ticks_.push_back({now_us, done});
@@ -49,10 +56,12 @@ History::Recent History::recent(std::int64_t now_us, std::uint64_t done) const {
 
 Failed describe(std::string name, bool command, const proto::Failure &failure) {
     Failed failed;
-    failed.name = std::move(name);
     failed.key = failure.k;
     failed.kind = failure.kind;
+    // Messages to clients begin with the name, which stands beside it here.
     failed.message = failure.message;
+    if (failed.message.starts_with(name + ": ")) failed.message.erase(0, name.size() + 2);
+    failed.name = std::move(name);
     failed.worker = failure.worker;
     failed.node = failure.node;
     failed.tries = failure.tries;

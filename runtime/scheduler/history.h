@@ -31,11 +31,14 @@ public:
     static constexpr std::size_t most_failures = 128, most_message = 512, most_detail = 4096;
     static constexpr std::size_t most_ticks = 11; ///< which come each second
 
-    /// Cuts what is too long, and forgets the oldest.
+    /// These cut what is too long, and forget the oldest.
     void add(Failed failed);
+    void add_retry(Failed failed); ///< one that was tried again
     void tick(std::int64_t now_us, std::uint64_t done);
 
     const std::deque<Failed> &failures() const { return failures_; } ///< the latest last
+    const std::deque<Failed> &retries() const { return retries_; }
+    std::uint64_t forgotten() const { return forgotten_; } ///< failures
     struct Recent {
         std::int64_t us = 0;
         std::uint64_t done = 0;
@@ -48,7 +51,10 @@ private:
         std::int64_t at_us;
         std::uint64_t done;
     };
-    std::deque<Failed> failures_;
+    void add(std::deque<Failed> &list, Failed failed);
+
+    std::deque<Failed> failures_, retries_;
+    std::uint64_t forgotten_ = 0;
     std::deque<Tick> ticks_;
 };
 

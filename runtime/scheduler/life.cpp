@@ -99,11 +99,12 @@ void wake_heirs(Core &core, const Task &task) {
     }
 }
 
-void remember(Reactor r, const Task &task, const proto::Failure &failure) {
+Failed remembered(Reactor r, const Task &task, const proto::Failure &failure) {
     auto failed = describe(name_of(task), task.function->cpus > 0, failure);
     failed.client = task.client;
+    failed.key = task.key;
     failed.at_us = r.clock.now_us();
-    r.core.history.add(std::move(failed));
+    return failed;
 }
 
 } // namespace
@@ -243,7 +244,7 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
         task.failed = true;
         r.core.failed++;
         failure.k = task.key;
-        if (id == first) remember(r, task, failure);
+        if (id == first) r.core.history.add(remembered(r, task, failure));
         break_promise(r.core, task, failure);
         if (std::exchange(task.wanted, false)) r.comm.failed(task.client, failure);
         if (task.users + task.records > 0) r.core.failures.emplace(id, failure);
@@ -263,10 +264,15 @@ void fail_lost(Reactor r, TaskId id, Task &task, proto::Failure failure) {
 void retry_or_fail(Reactor r, TaskId id, Task &task, proto::Failure failure) {
     task.tries++;
     if (task.tries < r.core.settings.max_tries) {
-        r.core.retried++;
+        tell_retry(r, task, failure);
         return give_back(r, id, task);
     }
     fail(r, id, task, std::move(failure));
+}
+
+void tell_retry(Reactor r, const Task &task, const proto::Failure &failure) {
+    r.core.retried++;
+    r.core.history.add_retry(remembered(r, task, failure));
 }
 
 void run_again(Reactor r, TaskId first) {

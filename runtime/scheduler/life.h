@@ -50,6 +50,8 @@ void fail_lost(Reactor r, TaskId id, Task &task, proto::Failure failure);
 /// An execution was begun and lost with its process, or for want of an input:
 /// another one, or the end.
 void retry_or_fail(Reactor r, TaskId id, Task &task, proto::Failure failure);
+/// An execution is followed by another one, for this reason.
+void tell_retry(Reactor r, const Task &task, const proto::Failure &failure);
 /// The value of a task that ended well is lost and needed: it runs again, and
 /// so do those whose values it needs and that are lost as well.
 void run_again(Reactor r, TaskId id);

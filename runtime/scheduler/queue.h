@@ -40,6 +40,25 @@ public:
         return {number * page_bits + n * 64 + static_cast<unsigned>(std::countr_zero(words[n]))};
     }
 
+    std::uint64_t count() const { return count_before({UINT64_MAX}); }
+    /// How many are lower than `id`.
+    std::uint64_t count_before(TaskId id) const {
+        std::uint64_t sum = 0;
+        for (const auto &[number, words] : pages_) {
+            if (number > id.value / page_bits) break;
+            for (std::size_t n = 0; n < words.size(); n++) {
+                auto first = number * page_bits + n * 64;
+                auto bits = words[n];
+                if (first + 63 >= id.value) // the ones below it
+                    bits = first >= id.value
+                               ? 0
+                               : bits & ((std::uint64_t{1} << (id.value - first)) - 1);
+                sum += static_cast<std::uint64_t>(std::popcount(bits));
+            }
+        }
+        return sum;
+    }
+
     /// Calls f(id) for each, the lowest first; f must not change the set.
     template <class F> void each(F f) const {
         for (const auto &[number, words] : pages_)

@@ -108,6 +108,7 @@ Result<void> on_submit(Reactor r, ClientId id, const proto::Submit &submit) {
         called.tasks++;
         life::make_ready(r.core, task_id, task);
     }
+    if (!submit.k.empty()) client.highest = std::max(client.highest, submit.k.back());
     return {};
 }
 
@@ -157,6 +158,7 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
         else if (task.missing == 0)
             life::make_ready(r.core, task_id, task);
     }
+    if (!graph.k.empty()) client.highest = std::max(client.highest, graph.k.back());
     if (!graph.complete) return {};
     auto loose = leave_graph(r.core, members, {});
     client.graphs.erase(graph.graph);
@@ -164,7 +166,7 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
     return {};
 }
 
-void on_cancel(Reactor r, ClientId id, const proto::Column &keys) {
+void on_cancel(Reactor r, ClientId id, const proto::Column &keys, std::string_view by) {
     auto &client = r.core.clients.at(id);
     for (auto key : keys) {
         const TaskId *found = client.tasks.find(key);
@@ -175,7 +177,7 @@ void on_cancel(Reactor r, ClientId id, const proto::Column &keys) {
         proto::Failure failure;
         failure.kind = proto::FailureKind::cancelled;
         failure.k = key;
-        failure.message = life::name_of(task) + " was cancelled";
+        failure.message = life::name_of(task) + " was cancelled" + std::string(by);
         life::break_promise(r.core, task, failure);
         r.comm.failed(id, std::move(failure));
         life::settle(r, {task_id}); // it goes on where others need its value

@@ -28,7 +28,8 @@ Result<void> on_submit(Reactor r, ClientId client, const proto::Submit &submit);
 /// Tasks that may need each other. An input that was not named before is an error.
 Result<void> on_graph(Reactor r, ClientId client, const proto::Graph &graph);
 /// Of tasks that others need, only the client's interest ends.
-void on_cancel(Reactor r, ClientId client, const proto::Column &keys);
+/// `by`: as " by somebody", where it was not the client.
+void on_cancel(Reactor r, ClientId client, const proto::Column &keys, std::string_view by = {});
 
 /// The client needs these values no more, which it was told are stored.
 void on_release(Reactor r, ClientId client, const proto::Column &keys);

@@ -168,17 +168,16 @@ void Server::leave(ConnectionId id, const std::string &why) {
 
 void Server::on_frame(ConnectionId id, proto::Frame frame) {
     Peer &peer = peers_.at(id);
+    auto asked = on_question(peer, frame);
+    if (asked && *asked) return end_turn_soon();
     Result<void> ok;
-    if (frame.type() == "info") {
-        peer.outbox->frame(proto::encode(info()));
-        return;
-    }
-    switch (*peer.role) {
-    case proto::Role::client: ok = on_client_frame(peer, std::move(frame)); break;
-    case proto::Role::worker: ok = on_worker_frame(id, peer, std::move(frame)); break;
-    case proto::Role::control: ok = on_control_frame(id, peer, frame); break;
-    case proto::Role::observer: ok = fail("an observer may ask for info only"); break;
-    }
+    if (!asked) ok = fail_from(std::move(asked));
+    if (ok) switch (*peer.role) {
+        case proto::Role::client: ok = on_client_frame(peer, std::move(frame)); break;
+        case proto::Role::worker: ok = on_worker_frame(id, peer, std::move(frame)); break;
+        case proto::Role::control: ok = on_control_frame(id, peer, frame); break;
+        case proto::Role::observer: ok = fail("an observer may ask only"); break;
+        }
     if (!ok) {
         log::warning("closing the connection from " + peer.address + ": " + ok.error().text());
         leave(id, ok.error().text());
@@ -321,7 +320,7 @@ Result<void> Server::on_control_frame(ConnectionId id, Peer &peer, const proto::
     if (type == "shutdown") {
         auto code = frame.header.natural("code");
         if (!code) return fail_from(std::move(code), type);
-        end(0, "the client has ended");
+        end(0, stop_asked_ ? "it was stopped by dtask stop" : "the client has ended");
         return {};
     }
     return fail("\"" + type + "\" is no message of a launcher");

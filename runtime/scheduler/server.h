@@ -107,6 +107,8 @@ private:
     void on_open(ConnectionId id, proto::Role role);
     void on_closed(ConnectionId id, bool proven, const std::string &why);
     void on_frame(ConnectionId id, proto::Frame frame);
+    /// Whether the frame was a question, which any peer may ask, and is answered.
+    Result<bool> on_question(Peer &peer, const proto::Frame &frame);
     Result<void> on_client_frame(Peer &peer, proto::Frame frame);
     Result<void> on_worker_frame(ConnectionId id, Peer &peer, proto::Frame frame);
     Result<void> on_control_frame(ConnectionId id, Peer &peer, const proto::Frame &frame);
@@ -149,7 +151,8 @@ private:
     std::optional<int> exit_code_; ///< set once ending
     std::function<void()> on_ending_;
     std::function<void(const proto::Died &)> on_died_;
-    bool dismissed_ = false; ///< the workers
+    bool dismissed_ = false;  ///< the workers
+    bool stop_asked_ = false; ///< by dtask stop
     std::int64_t start_timeout_us_ = 0;
     ev::Timer attach_deadline_, end_deadline_, linger_deadline_, late_, trial_;
     ev::Ticker tick_;

@@ -148,19 +148,19 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
         worker.done++;
         r.core.busy_us += done.us[n];
         learn_run_time(*task->function, done.us[n]);
-        if (done.raised[n] && task->retries > 0) {
-            task->retries--;
-            r.core.retried++;
-            life::give_back(r, task_id, *task);
-            continue;
-        }
         if (done.raised[n]) {
             proto::Failure failure;
             failure.kind = proto::FailureKind::raised;
             failure.worker = worker.about.name;
             failure.node = worker.about.node;
             failure.payload = (*values)[n];
-            life::fail(r, task_id, *task, std::move(failure));
+            if (task->retries == 0) {
+                life::fail(r, task_id, *task, std::move(failure));
+                continue;
+            }
+            task->retries--;
+            life::tell_retry(r, *task, failure);
+            life::give_back(r, task_id, *task);
             continue;
         }
         if (stored)
@@ -188,7 +188,7 @@ Result<void> on_failed(Reactor r, WorkerId id, proto::Failure failure) {
     } else if (task->retries > 0 && (failure.kind == proto::FailureKind::memory ||
                                      failure.kind == proto::FailureKind::timeout)) {
         task->retries--;
-        r.core.retried++;
+        life::tell_retry(r, *task, failure);
         life::give_back(r, task_id, *task);
     } else {
         task->tries++;

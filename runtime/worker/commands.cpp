@@ -347,6 +347,18 @@ void Commands::look() {
     }
 }
 
+std::optional<std::string> Commands::output_of(std::uint64_t task, std::uint64_t instance) const {
+    constexpr std::size_t most = 16 << 10; // of each
+    for (const auto &[pid, running] : running_) {
+        if (running.call.task != task || running.call.instance != instance) continue;
+        std::uint64_t lost = 0;
+        auto text = read_back(running.output, most, true, lost);
+        if (!text.empty() && !text.ends_with('\n')) text += '\n';
+        return text + read_back(running.errors, most, true, lost);
+    }
+    return {};
+}
+
 std::vector<pid_t> Commands::pids() const {
     std::vector<pid_t> pids;
     for (const auto &[pid, running] : running_) pids.push_back(pid);

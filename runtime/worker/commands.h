@@ -87,6 +87,8 @@ public:
     bool on_reaped(pid_t pid, int status, const rusage &used);
 
     std::vector<pid_t> pids() const;
+    /// The end of what it has written, its errors last; nothing where it does not run here.
+    std::optional<std::string> output_of(std::uint64_t task, std::uint64_t instance) const;
     /// Calls each(call, since when it has run, by the clock in µs).
     template <class F> void each(F each) const {
         for (const auto &[pid, running] : running_) each(running.call, running.began_us);

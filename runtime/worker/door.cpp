@@ -60,11 +60,26 @@ void Door::on_open(ConnectionId id, proto::Role role) {
 void Door::on_frame(ConnectionId id, const proto::Frame &frame) {
     auto &visitor = visitors_.at(id);
     if (frame.type() == "ping") return visitor.link->send(proto::encode(host_.describe(), "pong"));
+    if (frame.type() == "log") return show_log(visitor, frame);
     auto data = proto::decode_datum(frame);
     if (frame.type() != "get" || !data || !visitor.may_get || visitor.asked.size() >= most_asked)
         return leave(id);
     visitor.asked.push_back(*data);
     serve(id);
+}
+
+// Of a task, `found` tells whether it runs here.
+void Door::show_log(Visitor &visitor, const proto::Frame &frame) {
+    auto reply = proto::make_frame("log");
+    auto task = frame.header.natural("task"), instance = frame.header.natural("instance");
+    std::optional<std::string> text;
+    if (!task || !instance)
+        text = log::recent();
+    else if (host_.output_of)
+        text = host_.output_of(*task, *instance);
+    reply.header.set("found", text ? 1 : 0);
+    reply.payload = std::move(text).value_or("");
+    if (visitor.link->pending() < most_queued) visitor.link->send(std::move(reply));
 }
 
 // As much as may be queued; called again when some of it has left.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Door: the worker's own listener. Whoever proves the step's token may ask it
-// who it is (`ping`); workers and clients may have the values that the worker
-// keeps (`get`). Everything else is closed. `dtask status --ping` uses it to
-// tell whether the workers can be reached over the network of the tasks.
+// who it is (`ping`), and what it has logged or a command has written (`log`); workers and clients
+// may have the values that the worker keeps (`get`). Everything else is closed. `dtask status
+// --ping` uses it to tell whether the workers can be reached over the network of the tasks.
 //
 // A value goes out in pieces, as its reader takes them: what is queued for one
 // connection is bounded, however large the value is.
@@ -29,6 +29,10 @@ public:
         std::function<proto::Register()> describe; ///< what a ping is answered with
         /// The file of a value, or why it cannot be had. Not set: there are none.
         std::function<Result<Fd>(std::uint64_t data)> open_value = {};
+        /// The end of what a command that runs has written, of that instance; nothing where it
+        /// does not run here. Not set: no commands run.
+        std::function<std::optional<std::string>(std::uint64_t task, std::uint64_t instance)>
+            output_of = {};
     };
 
     static Result<std::unique_ptr<Door>> open(ev::Loop &loop, const proto::Token &token,
@@ -53,6 +57,7 @@ private:
     void on_accept(Fd connection, const std::string &peer);
     void on_open(ConnectionId id, proto::Role role);
     void on_frame(ConnectionId id, const proto::Frame &frame);
+    void show_log(Visitor &visitor, const proto::Frame &frame);
     void serve(ConnectionId id);
     bool begin_next(Visitor &visitor);
     Result<void> send_piece(Visitor &visitor);

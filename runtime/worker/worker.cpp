@@ -19,7 +19,6 @@ namespace {
 constexpr double ahead_us = 1'000;     // work to give an executor ahead
 constexpr std::size_t most_ahead = 16; // calls; what is given ahead cannot be given back
 constexpr unsigned most_failed_starts = 3;
-constexpr std::size_t most_told = 64; // tasks that run, to the scheduler
 
 // The scheduler and the executors are told where it is. Without one the worker
 // serves all the same: its values travel with its reports.
@@ -66,9 +65,12 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
 Worker::~Worker() = default;
 
 Result<int> Worker::run() {
-    auto door = Door::open(loop_, token_, settings_.door_host,
-                           {.describe = [this] { return settings_.about; },
-                            .open_value = [this](auto data) { return values_.open_value(data); }});
+    auto door = Door::open(
+        loop_, token_, settings_.door_host,
+        {.describe = [this] { return settings_.about; },
+         .open_value = [this](auto data) { return values_.open_value(data); },
+         .output_of = [this](auto task,
+                             auto instance) { return commands_->output_of(task, instance); }});
     if (!door) return fail_from(std::move(door));
     door_ = std::move(*door);
     // Executors start while the scheduler is looked for.
@@ -167,6 +169,8 @@ void Worker::on_welcome(const proto::Welcome &welcome) {
     settings_.about.address =
         join_address(host.empty() ? dialer_->local_host() : host, door_->port());
     dialer_->send(proto::encode(settings_.about));
+    log::info("serves the scheduler at " + dialer_->address() + ", and others at " +
+              settings_.about.address);
 }
 
 Result<void> Worker::on_run(proto::Frame frame) {
@@ -455,24 +459,6 @@ std::vector<Executor *> Worker::executors() const {
         if (slot.executor && !slot.executor->dead() && slot.executor->pid() != 0)
             living.push_back(slot.executor.get());
     return living;
-}
-
-void Worker::stat(proto::Stat stat) {
-    retire_surplus();
-    // Before it is registered the scheduler takes nothing else from a worker.
-    if (!dialer_ || !dialer_->connected() || settings_.about.address.empty()) return;
-    auto now = SteadyClock().now_us();
-    auto add = [&](const Call &call, std::int64_t since_us) {
-        if (call.dropped || stat.k.size() >= most_told) return;
-        stat.k.push_back(call.task);
-        stat.i.push_back(call.instance);
-        stat.us.push_back(static_cast<std::uint64_t>(std::max<std::int64_t>(now - since_us, 0)));
-    };
-    for (const auto *executor : executors())
-        if (!executor->in_flight().empty())
-            add(executor->in_flight().front(), executor->running_since_us());
-    commands_->each(add);
-    dialer_->send(proto::encode(stat));
 }
 
 // This worker will never run anything: the scheduler must not count on it.

@@ -145,7 +145,7 @@ class FakeScheduler:
                 return
             self.connections.append(connection)
             self._send_to(connection, self.welcome)
-            last, known = 0, set()
+            used, known = set(), set()
             for header, payload in wire.frames(stream):
                 if header["t"] == "function":
                     assert header["f"] not in known, "a function's number was used before"
@@ -154,9 +154,9 @@ class FakeScheduler:
                     assert known.issuperset(header["f"]), "the function was never sent"
                 elif header["t"] == "submit":
                     assert header["f"] in known, "the function was never sent"
-                    numbers = [last, *header["k"]]
-                    assert all(a < b for a, b in zip(numbers, numbers[1:])), "k does not rise"
-                    last = numbers[-1]
+                    assert used.isdisjoint(header["k"]), "k was used before"
+                    used.update(header["k"])
+                    assert len(set(header["k"])) == len(header["k"]), "k stands twice"
                 if self.answer != "none":
                     with self._changed:
                         self.received.append((header, payload))

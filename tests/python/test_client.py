@@ -744,3 +744,16 @@ def test_what_nobody_waits_for_is_light(client):
     assert client.submit(functions.inc, 2).result(10) == 3
     assert again.done()
     assert not again._watched and not set(vars(again)) & {"_condition", "_waiters"}
+
+
+def test_a_key_is_the_name_that_the_scheduler_has(start):
+    fake, client = start("hold")
+    first = client.submit(functions.inc, 0)
+    late = client.submit(functions.inc, first)  # held until its input has come
+    assert late.key == "inc-2", "it has its number before it is sent"
+    other = client.submit(functions.inc, 2)
+    assert (first.key, other.key) == ("inc-1", "inc-3")
+    assert [number for number, _, _ in fake.tasks(2)] == [1, 3]
+    raw = pickle.dumps(1)
+    fake.send({"t": "done", "k": [1], "len": [len(raw)]}, raw)
+    assert fake.tasks(3)[2][0] == 2

@@ -12,7 +12,12 @@ WALL = re.compile(
     r"CLOCK_REALTIME|system_clock|\bstd::time\(|[^\w.]::time\(|\bgettimeofday\b|"
     r"pthread_cond_timedwait|sem_timedwait"
 )
-TOLD = {os.path.join("runtime", "client", "connection_file.cpp"): ['"started"']}
+TOLD = {
+    os.path.join("lib", "base", "log.cpp"): ["std::time_t now"],
+    os.path.join("runtime", "client", "connection_file.cpp"): ['"started"'],
+    os.path.join("runtime", "scheduler", "server.cpp"): ["began_s"],
+    os.path.join("runtime", "worker", "commands.cpp"): ["::gettimeofday(&now"],
+}
 
 
 def lines():
@@ -36,7 +41,7 @@ def test_spans_are_measured_by_the_monotonic_clock():
         else:
             found.append(f"{path}:{number}: {line.strip()}")
     assert found == []
-    assert told == 1, "the list of what may use the wall clock is out of date"
+    assert told == len(TOLD), "the list of what may use the wall clock is out of date"
 
 
 def test_the_check_finds_them():

@@ -70,7 +70,7 @@ START_TEST(test_what_a_failure_says) {
     ck_contains(describe("sim-1", true, failure).message, "signal 11");
     failure.kind = FailureKind::timeout;
     failure.message = "sim-1: it ran longer than 1 s";
-    ck_text_eq(describe("sim-1", true, failure).message, "sim-1: it ran longer than 1 s");
+    ck_text_eq(describe("sim-1", true, failure).message, "it ran longer than 1 s");
     failure.kind = FailureKind::raised;
     failure.payload = "what no Python and no worker of ours writes";
     failure.message = "";

@@ -389,6 +389,12 @@ START_TEST(test_encode_as_the_fixtures) {
     check_members({must(must(written.header.member("workers")).at(0).member("current")).at(0), {}},
                   {must(must(info.header.member("workers")).at(0).member("current")).at(0), {}},
                   {"name", "client", "k", "ms"});
+    auto explained = frame("explained");
+    auto again = encode(must(decode_explained(explained)));
+    check_members({must(again.header.member("tasks")).at(0), {}},
+                  {must(explained.header.member("tasks")).at(0), {}},
+                  {"name", "client", "k", "ms", "state", "why", "worker", "address", "id",
+                   "instance", "tries", "command", "detail"});
     auto stat = frame("stat-running");
     check_members(encode(must(decode_stat(stat))), stat,
                   {"memory", "peak", "cpu_us", "k", "i", "us"});

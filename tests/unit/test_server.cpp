@@ -241,8 +241,8 @@ START_TEST(test_wrong_messages_close_their_sender) {
         {Role::control, R"({"t":"shutdown"})", "\"code\" is missing"},
         {Role::control, R"({"t":"submit"})", "no message of a launcher"},
         {Role::control, R"({"t":"unfit","task":"x"})", "\"task\" is missing"},
-        {Role::observer, R"({"t":"shutdown","code":0})", "an observer may ask for info only"},
-        {Role::observer, R"({"t":"submit"})", "an observer may ask for info only"},
+        {Role::observer, R"({"t":"shutdown","code":0})", "an observer may ask only"},
+        {Role::observer, R"({"t":"submit"})", "an observer may ask only"},
     };
     Cluster c(0);
     auto &launcher = c.launcher();
