@@ -120,6 +120,8 @@ Result<void> Local::on_options_done() {
             return fail(*other + ": has no effect without --dtask; accepted: --dtask with it");
         return {};
     }
+    if (site_)
+        if (auto done = model::permit(*site_, *options_); !done) return done;
     if (components_ > 1 || env.get("SLURM_HET_SIZE"))
         return fail("--dtask: cannot be used in a heterogeneous job; accepted: a job of one "
                     "component, or --dtask=off");
@@ -162,9 +164,11 @@ Result<std::string> Local::on_step_made(spank_t spank) {
 Result<void> Local::hand_over(spank_t spank) {
     std::uint32_t ntasks = 0;
     auto cpus = cpus_per_task();
-    if (spank_get_item(spank, S_JOB_TOTAL_TASK_COUNT, &ntasks) == ESPANK_SUCCESS)
-        if (auto plan = model::plan(options_->slots, ntasks, cpus); !plan)
-            return fail_from(std::move(plan));
+    if (spank_get_item(spank, S_JOB_TOTAL_TASK_COUNT, &ntasks) == ESPANK_SUCCESS) {
+        auto plan = model::plan(options_->slots, ntasks, cpus);
+        if (!plan) return fail_from(std::move(plan));
+        if (auto done = model::permit(*site_, *plan); !done) return done;
+    }
 
     Handover handover{*options_, {}};
     std::uint32_t job = 0, step = 0;

@@ -13,6 +13,7 @@
 
 #include <sched.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,6 +143,12 @@ Result<std::optional<Remote::Step>> Remote::read_step(spank_t spank, pid_t task)
     auto plan =
         model::plan(step.handover.options.slots, step.facts.ntasks, step.facts.cpus_per_task);
     if (!plan) return fail_from(std::move(plan));
+    // srun has said so already, unless it is no srun of this site's.
+    if (auto done = model::permit(*site_, step.handover.options); !done)
+        return fail_from(std::move(done), context());
+    if (auto done = model::permit(*site_, *plan); !done)
+        return fail_from(std::move(done), context());
+    step.workers = plan->workers;
     step.role = model::role_of(*plan, step.facts.rank);
     step.runs_commands = runs_commands(spank);
     step.limits = model::worker_limits(limit_input(step.handover, step.facts, step.env, step.role,
@@ -156,11 +163,22 @@ Result<void> Remote::on_task_forked(spank_t spank) {
     // on_task_init meets the same failure, where it can fail the task alone.
     if (!step || !*step) return {};
     expect_leftovers(**step, spank);
+    if (site_->syslog && (*step)->facts.rank == 0) note_use(**step, spank);
     auto done = set_limits(**step, task, item<uid_t>(spank, S_JOB_UID, static_cast<uid_t>(-1)));
     if (!done)
         return fail_from(std::move(done),
                          where((*step)->facts, (*step)->env) + ": cannot limit the worker");
     return {};
+}
+
+void Remote::note_use(const Step &step, spank_t spank) {
+    const auto &options = step.handover.options;
+    ::syslog(LOG_DAEMON | LOG_INFO,
+             "dtask: job %u step %u of uid %u: engine %.16s, slots %.16s, %u workers of %u CPUs",
+             step.facts.job, step.facts.step, item<uid_t>(spank, S_JOB_UID, static_cast<uid_t>(-1)),
+             std::string(model::name_of(options.engine)).c_str(),
+             std::string(model::name_of(options.slots)).c_str(), step.workers,
+             step.facts.cpus_per_task);
 }
 
 // Where launchers make their directories: by runtime/launch/directories.h, and scratch.h.

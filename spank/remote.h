@@ -69,6 +69,7 @@ private:
         model::Role role;
         model::WorkerLimits limits;
         bool runs_commands = false; ///< its client is `dtask map`
+        std::uint32_t workers = 0;  ///< of the whole step
     };
     struct Made {
         cgroup::Membership where;
@@ -78,6 +79,8 @@ private:
     /// Nothing where the step is no cluster.
     Result<std::optional<Step>> read_step(spank_t spank, pid_t task) const;
     void expect_leftovers(const Step &step, spank_t spank);
+    /// The line of syslog=on: root's own words and numbers only.
+    static void note_use(const Step &step, spank_t spank);
     void remove_group(std::uint32_t rank);
     Result<void> find_driver();
     Result<void> set_limits(const Step &step, pid_t task, uid_t uid);

@@ -62,6 +62,20 @@ START_TEST(test_bad) {
                              "launcher=dtaskd",
                              "launcher=/a\nb",
                              "cgroup_root=cg",
+                             "engines=",
+                             "engines=spark",
+                             "engines=native,native",
+                             "engines=off",
+                             "interfaces=",
+                             "interfaces=auto",
+                             "interfaces=a/b",
+                             "interfaces=ib0,",
+                             "interfaces=sched=ib0",
+                             "max_workers=0",
+                             "max_workers=-1",
+                             "max_workers=many",
+                             "syslog=",
+                             "syslog=yes",
                              "dtask-slots=packed"}) {
         auto text = error_of(parse({word}));
         ck_contains(text, "plugstack.conf: ");
@@ -69,7 +83,42 @@ START_TEST(test_bad) {
         ck_contains(text, "; accepted: ");
     }
     ck_contains(error_of(parse({"slots=packed", "slots=overlap"})), "stands twice");
-    ck_contains(error_of(parse({"nope=1"})), "launcher or cgroup_root");
+    ck_contains(error_of(parse({"nope=1"})), "max_workers or syslog");
+}
+END_TEST
+
+START_TEST(test_what_a_site_permits) {
+    model::Options options;
+    auto any = must(parse({}));
+    options.engine = model::Engine::dask;
+    options.worker_interface = "eth7";
+    ck_assert(model::permit(any, options));
+    ck_assert(model::permit(any, model::Plan{model::SlotMode::packed, 9000, 1, 8999}));
+
+    auto site = must(parse({"engines=native", "interfaces=ib0,ib1", "max_workers=8", "syslog=on"}));
+    ck_assert(site.syslog);
+    ck_text_eq(error_of(model::permit(site, options)),
+               "--dtask=dask: not at this site; accepted: native");
+    options.engine = model::Engine::native;
+    ck_text_eq(error_of(model::permit(site, options)),
+               "--dtask-interface=eth7: not at this site; accepted: auto, ib0, ib1");
+    options.worker_interface = "ib1";
+    ck_assert(model::permit(site, options));
+    options.scheduler_interface = "eth0";
+    ck_contains(error_of(model::permit(site, options)), "--dtask-interface=eth0: ");
+    options.scheduler_interface.clear();
+    options.engine = model::Engine::off;
+    ck_assert(model::permit(site, options));
+    ck_assert(model::permit(site, model::Plan{model::SlotMode::packed, 9, 1, 8}));
+    ck_text_eq(error_of(model::permit(site, model::Plan{model::SlotMode::packed, 10, 1, 9})),
+               "--dtask: 9 workers, more than this site lets a step have; accepted: at most 8");
+
+    ck_assert(must(parse({"engines=dask", "engine=dask"})).engines.contains(model::Engine::dask));
+    // The order of the words is nobody's business.
+    must(parse({"interface=ib0", "interfaces=ib0"}));
+    ck_contains(error_of(parse({"engines=dask"})), "its defaults: --dtask=native: not at this site");
+    ck_contains(error_of(parse({"interface=ib0", "interfaces=eth0"})),
+                "its defaults: --dtask-interface=ib0: not at this site");
 }
 END_TEST
 
@@ -206,6 +255,7 @@ Suite *suite() {
     auto c = tcase_create("site");
     tcase_add_test(c, test_good);
     tcase_add_test(c, test_bad);
+    tcase_add_test(c, test_what_a_site_permits);
     tcase_add_test(c, test_not_asked);
     tcase_add_test(c, test_no_value_in_its_three_forms);
     tcase_add_test(c, test_off);
