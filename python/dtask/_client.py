@@ -106,6 +106,7 @@ class Client:
         resources=None,
         key=None,
         progress=None,
+        journal=None,
         pure=None,
         batch_size=None,
         **kwargs,
@@ -116,6 +117,13 @@ class Client:
         sequence of names. `progress` overrides the client's. Keywords of more than 64 KiB are
         scattered, once for all calls. The rest is as in submit; `pure` and `batch_size` are
         accepted for dask.distributed's sake.
+
+        journal  path of a file that gets each result as it comes. Calls that it has already, from
+                 this run or one before, are not run: their futures have finished. Results that are
+                 exceptions are not noted. A call is known by its function's name and its
+                 arguments' pickle, which may have no futures among them: remove the file where the
+                 function has changed. Raises OSError, and ValueError for a file that is no journal,
+                 or that another process writes.
         """
         if not iterables:
             raise TypeError("map needs at least one iterable besides the function")
@@ -124,14 +132,28 @@ class Client:
             keys = (f"{key}-{index}" for index in itertools.count())
         show = self._show if progress is None else progress
         how = terms(retries, priority, timeout, workers, resources)
-        return self._map(function, zip(*iterables), kwargs, how, keys, show)
+        calls = None
+        if journal is not None:
+            from . import _journal
+
+            calls = _journal.Calls(_journal.open_journal(journal), function)
+        return self._map(function, zip(*iterables), kwargs, how, keys, show, calls=calls)
 
     def _map(
-        self, function, items, kwargs={}, how=None, keys=None, show=None, *, lenient=False
+        self,
+        function,
+        items,
+        kwargs={},
+        how=None,
+        keys=None,
+        show=None,
+        *,
+        lenient=False,
+        calls=None,
     ):
         """As map, with an iterable of tuples, terms and an iterator of keys; lenient: arguments that
-        cannot be sent fail their future alone."""
-        session = self._session
+        cannot be sent fail their future alone; calls: what a journal has of them."""
+        session, given = self._session, kwargs
         number, name = session.function(function)
         what = (number, how or terms())
         bar = session.progress if session.progress.begin(show) else None
@@ -153,6 +175,13 @@ class Client:
                 if kwargs and not futures:
                     kwargs = share(session, kwargs, name)
                 future = Future(session, name, next(keys, None))
+                if calls is not None:
+                    digest, result = calls.known(args, given, name)
+                    if result is not None:
+                        future._finish(result)
+                        futures.append(future)
+                        continue
+                    calls.follow(future, digest)
                 try:
                     data, inputs = dump(args, kwargs, name)
                 except (PickleError, TooLarge) as error:

@@ -90,6 +90,7 @@ class Future(_Base):
     _away = False  # whether the result has yet to come from there
     _failed = False
     _progress = None  # the bar that counts this task
+    _note = None  # of a journal: told of the result before anybody can have it
 
     def __init__(self, session, name, key=None):
         self._session = session
@@ -130,6 +131,8 @@ class Future(_Base):
 
     def _finish(self, raw, remote=None):
         """Settle with a pickled result, or with a Remote."""
+        if self._note is not None and remote is None and self._state is PENDING:
+            self._note.pickled(raw)
         with self._session.settling:
             if self._state is not PENDING:
                 return
@@ -150,6 +153,8 @@ class Future(_Base):
 
     def _come(self, raw):
         """The pickled result, after all, in place of what was away."""
+        if self._note is not None and self._away:
+            self._note.pickled(raw)
         with self._condition:
             if self._away:
                 self._raw = raw

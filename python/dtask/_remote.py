@@ -67,6 +67,8 @@ class Remotes:
         if future is not None:
             self._futures[number] = future
             future._finish(None, Remote(self, number, place, size))
+            if future._note is not None:
+                future._note.away(future)
             return
         future = self._futures.get(number)
         if future is None:
@@ -240,6 +242,8 @@ def _keep(future, data):
     if error is not None:
         future._fail(error)
         return
+    if future._note is not None and future._away:
+        future._note.value(value, future.key)
     with future._condition:
         if future._away:
             future._result = value

@@ -7,7 +7,8 @@
 //
 // Lengths and numbers are little-endian. The body's first byte says what it is: 1, a job
 // that has ended well, whose digest (16 bytes) follows; 2, the same with its outcome behind the
-// digest. Records of other kinds are kept and skipped. Where a record is cut short or its CRC does
+// digest, which for calls of Python is the pickled result (python/dtask/_journal.py). Records of
+// other kinds are kept and skipped. Where a record is cut short or its CRC does
 // not fit the file ends: what is behind is cut off when it is opened for writing.
 //
 // When it lasts: add() has given the record to the kernel when flush() returns, so that no
