@@ -189,7 +189,10 @@ def test_slow_and_many(page):
     assert page.get("/")[0] == 401
     wait_for("work to go on", lambda: look() > before, 60)
     # The first ones have made room for those that came later.
-    assert slow[0].recv(100) == b""
+    try:
+        assert slow[0].recv(100) == b""
+    except ConnectionResetError:  # before it was heard
+        pass
     for peer in slow:
         peer.close()
     viewer.close()

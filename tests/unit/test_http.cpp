@@ -3,7 +3,7 @@
 // lib/http: the parser of requests, and the server against viewers and strangers.
 #include "tests/unit/unit.h"
 
-#include <csignal>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -149,39 +149,43 @@ struct Peer {
     bool has(std::string_view text) const { return contains(heard, text); }
 };
 
+void await(House &house, const char *what, const std::function<bool()> &come) {
+    wait_for(house.loop, what, come, 60'000);
+}
+
 constexpr std::string_view ask_mine = "GET /mine HTTP/1.1\r\n\r\n",
                            ask_stranger = "GET /stranger HTTP/1.1\r\n\r\n";
 
 START_TEST(test_a_viewer_stays) {
     House house;
     Peer peer(house, ask_mine);
-    wait_for(house.loop, "an answer", [&] { return peer.has("\r\n\r\n/mine"); });
+    await(house, "an answer", [&] { return peer.has("\r\n\r\n/mine"); });
     ck_contains(peer.heard, "HTTP/1.1 200 OK\r\n");
     ck_contains(peer.heard, "Content-Length: 5\r\n");
     ck_contains(peer.heard, "Connection: keep-alive\r\n");
     // In pieces, and two at once.
     for (char c : ask_mine) peer.stream->write(std::string_view(&c, 1));
-    wait_for(house.loop, "a second answer", [&] { return house.asked == 2; });
+    await(house, "a second answer", [&] { return house.asked == 2; });
     peer.heard.clear();
     peer.stream->write(std::string_view("GET /one HTTP/1.1\r\n\r\nGET /two HTTP/1.1\r\n\r\n"));
-    wait_for(house.loop, "two more", [&] { return peer.has("/one") && peer.has("/two"); });
+    await(house, "two more", [&] { return peer.has("/one") && peer.has("/two"); });
     ck_assert(!peer.closed);
     ck_assert_uint_eq(house.server->connections(), 1);
     peer.heard.clear();
     peer.stream->write(std::string_view("GET /large HTTP/1.1\r\n\r\n"));
-    wait_for(house.loop, "a large answer", [&] { return peer.heard.size() > 3'000'000; });
+    await(house, "a large answer", [&] { return peer.heard.size() > 3'000'000; });
 }
 END_TEST
 
 START_TEST(test_a_stranger_gets_one_answer) {
     House house;
     Peer peer(house, std::string(ask_stranger) + std::string(ask_mine));
-    wait_for(house.loop, "the end", [&] { return peer.closed; });
+    await(house, "the end", [&] { return peer.closed; });
     ck_contains(peer.heard, "HTTP/1.1 401 Unauthorized\r\n");
     ck_contains(peer.heard, "Connection: close\r\n");
     ck_assert_int_eq(house.asked, 1);
     peer.stream.reset();
-    wait_for(house.loop, "no connection", [&] { return house.server->connections() == 0; });
+    await(house, "no connection", [&] { return house.server->connections() == 0; });
 }
 END_TEST
 
@@ -198,7 +202,7 @@ START_TEST(test_refused_requests) {
     House house;
     for (auto &row : rows) {
         Peer peer(house, row.says);
-        wait_for(house.loop, row.status, [&] { return peer.closed; });
+        await(house, row.status, [&] { return peer.closed; });
         ck_contains(peer.heard, row.status);
         ck_contains(peer.heard, "Connection: close\r\n");
     }
@@ -208,24 +212,21 @@ END_TEST
 
 // Who sends a byte now and then, or takes no answer, holds nothing for long.
 START_TEST(test_slow_peers) {
-    House house({.connections = 8, .request_ms = 100, .send_ms = 100, .idle_ms = 100});
+    House house({.connections = 8, .request_ms = 500, .send_ms = 500, .idle_ms = 100});
     Peer silent(house, ""), slow(house, "GET /m"), idle(house, ask_mine);
     ev::Ticker drip(house.loop, 10, [&] { slow.stream->write(std::string_view("x")); });
-    wait_for(
-        house.loop, "all to be closed", [&] { return silent.closed && slow.closed && idle.closed; },
-        20'000);
+    await(house, "all to be closed", [&] { return silent.closed && slow.closed && idle.closed; });
     ck_contains(slow.heard, "HTTP/1.1 408 ");
     ck_text_eq(silent.heard, "");
     ck_contains(idle.heard, "HTTP/1.1 200 ");
-    wait_for(
-        house.loop, "no connection", [&] { return house.server->connections() == 0; }, 20'000);
+    await(house, "no connection", [&] { return house.server->connections() == 0; });
 }
 END_TEST
 
 START_TEST(test_many_connections) {
-    House house({.connections = 8});
+    House house({.connections = 8, .request_ms = 600'000, .idle_ms = 600'000});
     Peer viewer(house, ask_mine);
-    wait_for(house.loop, "an answer", [&] { return viewer.has("/mine"); });
+    await(house, "an answer", [&] { return viewer.has("/mine"); });
     std::vector<std::unique_ptr<Peer>> strangers;
     for (int n = 0; n < 100; n++) strangers.push_back(std::make_unique<Peer>(house, "GET "));
     auto closed = [&] {
@@ -233,22 +234,21 @@ START_TEST(test_many_connections) {
         for (auto &stranger : strangers) count += stranger->closed;
         return count;
     };
-    wait_for(
-        house.loop, "the oldest strangers to be closed", [&] { return closed() == 93; }, 20'000);
+    await(house, "the oldest strangers to be closed", [&] { return closed() == 93; });
     ck_assert_uint_eq(house.server->connections(), 8);
     viewer.heard.clear();
     viewer.stream->write(ask_mine);
-    wait_for(house.loop, "the viewer's next answer", [&] { return viewer.has("/mine"); });
+    await(house, "the viewer's next answer", [&] { return viewer.has("/mine"); });
     // Where all are viewers one more is not let in.
     strangers.clear();
     std::vector<std::unique_ptr<Peer>> viewers;
-    wait_for(house.loop, "room", [&] { return house.server->connections() == 1; });
+    await(house, "room", [&] { return house.server->connections() == 1; });
     for (int n = 0; n < 7; n++) {
         viewers.push_back(std::make_unique<Peer>(house, ask_mine));
-        wait_for(house.loop, "an answer", [&] { return viewers.back()->has("/mine"); });
+        await(house, "an answer", [&] { return viewers.back()->has("/mine"); });
     }
     Peer late(house, ask_mine);
-    wait_for(house.loop, "the last one to be closed", [&] { return late.closed; });
+    await(house, "the last one to be closed", [&] { return late.closed; });
     ck_text_eq(late.heard, "");
     ck_assert(!viewer.closed);
 }
@@ -257,7 +257,7 @@ END_TEST
 Suite *suite() {
     auto s = suite_create("http");
     auto c = tcase_create("http");
-    tcase_set_timeout(c, 120);
+    tcase_set_timeout(c, 300);
     for (auto test : {test_a_request, test_what_is_no_request, test_values_in_queries_and_cookies,
                       test_a_viewer_stays, test_a_stranger_gets_one_answer, test_refused_requests,
                       test_slow_peers, test_many_connections})
