@@ -52,6 +52,7 @@ class Terminal:
         self.stream = pyte.ByteStream(self.screen)
         self.written = b""
         self.lock = threading.Lock()
+        self.closing = threading.Event()
         self.master, self.slave = pty.openpty()
         self.before = termios.tcgetattr(self.slave)
         self._set_size(columns, rows)
@@ -71,7 +72,7 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def _read(self):
-        while True:
+        while not self.closing.is_set():
             if not select.select([self.master], [], [], 0.1)[0]:
                 continue
             try:
@@ -118,6 +119,8 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         self.process.stderr.close()
+        self.closing.set()
+        self.reader.join()
         for fd in (self.master, self.slave):
             os.close(fd)
 

@@ -3,6 +3,7 @@
 // File name patterns, numbers, sizes, digits, host lists and srun's words.
 #include "lib/base/strings.h"
 #include "lib/model/pattern.h"
+#include "lib/model/task_name.h"
 #include "spank/local.h"
 #include "spank/nodes.h"
 #include "tests/fuzz/target.h"
@@ -26,5 +27,6 @@ DTASK_FUZZ_TARGET(text, bytes) {
     for (auto word : split(bytes, ' ')) words.emplace_back(word);
     for (std::size_t command = 0; command <= words.size() + 1; command++)
         (void)spank::has_multi_prog(words, command);
+    if (auto task = model::parse_task_name(bytes)) promise(task->function.size() < bytes.size());
     for (auto part : split(bytes, ',')) promise(part.find(',') == part.npos);
 }
