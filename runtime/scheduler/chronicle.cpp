@@ -50,15 +50,14 @@ Timeline::Sample sample_of(const Core &core) {
     sample.done = core.done;
     sample.failed = core.failed;
     sample.workers = core.workers.size();
-    sample.waiting = core.ready_count + core.restricted_count;
     for (const auto &[id, worker] : core.workers) {
         std::uint64_t running =
             std::min<std::uint64_t>(worker.assigned.size(), worker.slots + worker.blocked);
         sample.running += running;
-        sample.waiting += worker.assigned.size() - running;
         sample.memory += worker.stat.memory;
         sample.cpu_us += worker.stat.cpu_us;
     }
+    sample.waiting = core.tasks.size() - core.ended - sample.running;
     sample.tasks = sample.done + sample.failed + sample.waiting + sample.running;
     return sample;
 }

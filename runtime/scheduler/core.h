@@ -225,6 +225,7 @@ struct Core {
     std::set<std::uint64_t> seen; ///< Slurm tasks whose worker has come, or told that it will not
 
     std::uint64_t answering = 0; ///< workers that were asked and have not answered yet
+    std::uint64_t ended = 0; ///< of `tasks`
     std::uint64_t done = 0, failed = 0;
     std::uint64_t retried = 0; ///< executions that another one follows
     std::uint64_t busy_us = 0; ///< run time of all that were reported

@@ -81,12 +81,8 @@ proto::Info info(const Core &core, const Clock &clock) {
     for (const auto &[id, worker] : core.workers) info.workers.push_back(about(core, worker, now));
     std::sort(info.workers.begin(), info.workers.end(),
               [](const auto &a, const auto &b) { return a.about.task < b.about.task; });
-    // Those that wait for their inputs are in no queue, and not counted.
-    info.waiting = core.ready_count + core.restricted_count;
-    for (const auto &worker : info.workers) {
-        info.running += worker.running;
-        info.waiting += worker.queued;
-    }
+    for (const auto &worker : info.workers) info.running += worker.running;
+    info.waiting = core.tasks.size() - core.ended - info.running;
     const auto &failures = core.history.failures();
     auto first = failures.size() - std::min(failures.size(), most_failures);
     for (auto n = first; n < failures.size(); n++) {

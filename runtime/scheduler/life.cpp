@@ -65,9 +65,15 @@ void erase(Reactor r, TaskId id, const Task &task) {
     if (auto client = r.core.clients.find(task.client); client != r.core.clients.end())
         client->second.tasks.erase(task.key);
     if (task.failed) r.core.failures.erase(id);
+    if (task.state == State::ended) r.core.ended--;
     r.core.tasks.erase(id);
     function.tasks--;
     drop_function_if_unused(r, function);
+}
+
+void end(Core &core, Task &task) {
+    task.state = State::ended;
+    core.ended++;
 }
 
 void add_heir(Task &source, TaskId id) {
@@ -190,7 +196,7 @@ void give_back(Reactor r, TaskId id, Task &task) {
 }
 
 void finish(Reactor r, TaskId id, Task &task, std::string_view value) {
-    task.state = State::ended;
+    end(r.core, task);
     r.core.done++;
     if (std::exchange(task.wanted, false)) {
         task.kept = task.promised; // a large one before, that was lost
@@ -207,7 +213,7 @@ void finish(Reactor r, TaskId id, Task &task, std::string_view value) {
 }
 
 void finish_stored(Reactor r, TaskId id, Task &task, std::uint64_t size) {
-    task.state = State::ended;
+    end(r.core, task);
     r.core.done++;
     data::add(r.core, id, task, task.worker, size);
     if (std::exchange(task.wanted, false)) {
@@ -240,7 +246,7 @@ void fail(Reactor r, TaskId first, Task &culprit, proto::Failure failure) {
         if (id != first && task.state == State::assigned) continue;
         if (task.state == State::ready) leave_ready(r.core, id, task);
         if (task.state == State::gathering) take_back(r.core, id, task);
-        task.state = State::ended;
+        end(r.core, task);
         task.failed = true;
         r.core.failed++;
         failure.k = task.key;
@@ -285,6 +291,7 @@ void run_again(Reactor r, TaskId first) {
         if (task.state != State::ended || task.failed || data::available(task)) continue;
         data::drop(r, id, task); // copies on their way from what is lost
         task.state = State::waiting;
+        r.core.ended--;
         task.size = 0;
         task.stays = false;
         if (std::exchange(task.kept, false)) {
@@ -337,7 +344,7 @@ void settle(Reactor r, std::vector<TaskId> tasks) {
         if (task.state != State::ended) {
             stop(r, id, task);
             if (task.records > 0) { // as if it had ended and its value were lost
-                task.state = State::ended;
+                end(r.core, task);
                 task.size = 1;
                 keep_records(r.core, task, tasks);
                 continue;

@@ -169,6 +169,9 @@ inline void check_invariants(const scheduler::Core &core) {
         holds(task.users == users[id]);
         holds(task.records == records[id]);
     });
+    std::uint64_t ended = 0;
+    core.tasks.each([&](TaskId, const Task &task) { ended += task.state == State::ended ? 1 : 0; });
+    holds(core.ended == ended);
     std::size_t at_nodes = 0;
     for (const auto &[id, worker] : core.workers) {
         holds((holds_of[id] == std::set<TaskId>(worker.holds.begin(), worker.holds.end())));

@@ -132,6 +132,7 @@ START_TEST(test_inputs_that_are_missing) {
     s.dispatch();
     auto is = told(s, "f-10");
     ck_text_eq(is.state, "waiting");
+    ck_assert_uint_eq(info(s.core, s.clock).waiting, 9); // and one runs
     ck_text_eq(is.why, "waits for 9 of its 9 inputs: f-1 (running on n0.0), f-2 (queued), f-3 "
                        "(ready), f-4 (ready), f-5 (ready) and 4 more");
     s.done(s.comm.take_runs(worker).at(0));
