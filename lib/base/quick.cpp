@@ -39,7 +39,7 @@ bool to(int fd, int place) {
 
 // The sanitizer does not know a stack that is left for good by a function that never returns.
 [[noreturn]] [[gnu::no_sanitize("address")]] void give_up(Birth &birth, bool directory = false) {
-    birth.failure = {errno, directory};
+    birth.failure = {errno, directory, 0};
     ::_exit(exit_code::not_found);
 }
 
@@ -87,17 +87,26 @@ tl::expected<pid_t, QuickFailure> spawn_quickly(const QuickSpec &spec) {
         shell.push_back(*argument);
     shell.push_back(nullptr);
 
-    Birth birth{&spec, shell.data(), inherited_descriptor_limit(), ::getpid(), {}};
+    Birth birth{&spec,
+                shell.data(),
+                inherited_descriptor_limit(),
+                spec.parent > 0 ? spec.parent : ::getpid(),
+                {}};
     sigset_t all, before;
     ::sigfillset(&all);
     ::sigprocmask(SIG_SETMASK, &all, &before);
     auto *top = stack.get() + stack_size;
     top -= reinterpret_cast<std::uintptr_t>(top) % 16;
-    pid_t pid = ::clone(child, top, CLONE_VM | CLONE_VFORK | SIGCHLD, &birth);
+    int sibling = spec.parent > 0 ? CLONE_PARENT : 0;
+    pid_t pid = ::clone(child, top, CLONE_VM | CLONE_VFORK | sibling | SIGCHLD, &birth);
     int error = errno;
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
-    if (pid < 0) return tl::unexpected<QuickFailure>({error, false});
+    if (pid < 0) return tl::unexpected<QuickFailure>({error, false, 0});
     if (birth.failure.error == 0) return pid;
+    if (sibling) {
+        birth.failure.pid = pid;
+        return tl::unexpected<QuickFailure>(birth.failure);
+    }
     while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
     }
     return tl::unexpected<QuickFailure>(birth.failure);

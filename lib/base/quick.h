@@ -23,12 +23,16 @@ struct QuickSpec {
     int input = -1, output = -1, errors = -1;
     std::vector<int> join_fds; ///< cgroup.procs files to write "0" to
     std::string oom_score_adj; ///< empty: as inherited
+    /// 0: it is our child; else our parent, whose child it is to be, and who then reaps it even
+    /// where no program came of it.
+    pid_t parent = 0;
 };
 
 /// Why no program came of it: an errno, and whether it was the directory.
 struct QuickFailure {
     int error = 0;
     bool directory = false;
+    pid_t pid = 0; ///< of a child of another parent, which was born and failed
 };
 
 /// The leader of a process group of its own, which is killed when this thread ends.

@@ -109,7 +109,8 @@ void set_threads(Env &env, std::uint64_t cpus, std::uint64_t said) {
 } // namespace
 
 Commands::Commands(ev::Loop &loop, Place place, OnEnded on_ended)
-    : loop_(loop), place_(std::move(place)), on_ended_(std::move(on_ended)) {}
+    : loop_(loop), place_(std::move(place)), on_ended_(std::move(on_ended)),
+      spawner_(place_.join_fds, std::to_string(first_to_die)) {}
 
 Commands::~Commands() {
     for (const auto &[pid, running] : running_) ::kill(-pid, SIGKILL);
@@ -230,12 +231,10 @@ void Commands::start(Call call) {
     spec.input = input.get();
     spec.output = output.get();
     spec.errors = errors.get();
-    spec.join_fds = place_.join_fds;
     if (running.limit > 0) enter_group(running, spec.join_fds);
-    spec.oom_score_adj = std::to_string(first_to_die);
-    auto pid = spawn_quickly(spec);
+    auto pid = spawner_.spawn(spec);
     if (!pid) {
-        const auto &[error, directory] = pid.error();
+        const auto &[error, directory, nobody] = pid.error();
         kind.found.erase(command.argv.front()); // it may be somewhere else now
         return refuse(std::move(running),
                       error == ENOENT && !directory ? exit_code::not_found
@@ -292,7 +291,7 @@ void Commands::leave_group(Running &running) {
 
 bool Commands::on_reaped(pid_t pid, int status, const rusage &used) {
     auto found = running_.find(pid);
-    if (found == running_.end()) return false;
+    if (found == running_.end()) return spawner_.on_reaped(pid);
     Running running = std::move(found->second);
     running_.erase(found);
     ::kill(-pid, SIGKILL); // what it has left behind

@@ -33,6 +33,7 @@
 #include "lib/ev/loop.h"
 #include "lib/model/command.h"
 #include "runtime/worker/executor.h"
+#include "runtime/worker/spawner.h"
 
 namespace dtask::worker {
 
@@ -137,6 +138,7 @@ private:
     std::map<pid_t, Running> running_;
     std::vector<bool> slots_;
     std::uint64_t cpus_taken_ = 0;
+    Spawner spawner_;
     std::optional<ev::Ticker> look_; ///< while one runs whose limit no group keeps
 };
 

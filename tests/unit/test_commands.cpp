@@ -13,6 +13,8 @@
 
 #include "lib/base/fd.h"
 #include "lib/base/quick.h"
+#include "lib/base/spawn.h"
+#include "lib/base/strings.h"
 #include "runtime/worker/commands.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/script.h"
@@ -296,6 +298,43 @@ START_TEST(test_several_at_a_time_and_dropped) {
 }
 END_TEST
 
+// The process that starts them, a child of this one beside them.
+pid_t spawner() {
+    auto self = std::to_string(::getpid());
+    auto children = must(read_file("/proc/" + self + "/task/" + self + "/children"));
+    for (auto child : split(children, ' ')) {
+        if (child.empty()) continue;
+        auto name = read_file("/proc/" + std::string(child) + "/comm");
+        if (name && *name == "dtaskd-spawner\n") return std::stoi(std::string(child));
+    }
+    return 0;
+}
+
+START_TEST(test_who_starts_them) {
+    Bench b;
+    b.begin();
+    auto parent = "echo $PPID; cat /proc/self/oom_score_adj";
+    auto expected = std::to_string(::getpid()) + "\n" + std::to_string(first_to_die) + "\n";
+    ck_text_eq(b.run(shell(parent)).ended.output, expected);
+    // Killed, it is started again, and done without in the end.
+    for (int times = 0; times < 5; times++) {
+        if (auto pid = spawner(); pid > 0) ck_assert_int_eq(::kill(pid, SIGKILL), 0);
+        ck_text_eq(b.run(shell(parent)).ended.output, expected);
+    }
+    ck_assert_int_eq(spawner(), 0);
+}
+END_TEST
+
+START_TEST(test_texts_longer_than_a_message) {
+    Bench b;
+    b.begin();
+    auto command = shell("echo ${#1} ${#2}");
+    command.argv.insert(command.argv.end(),
+                        {"sh", std::string(100'000, 'a'), std::string(120'000, 'b')});
+    ck_text_eq(b.run(command).ended.output, "100000 120000\n");
+}
+END_TEST
+
 } // namespace
 
 int main() {
@@ -313,6 +352,8 @@ int main() {
     tcase_add_test(tcase, test_timeout_takes_all_that_it_started);
     tcase_add_test(tcase, test_memory_limit_of_its_own);
     tcase_add_test(tcase, test_several_at_a_time_and_dropped);
+    tcase_add_test(tcase, test_who_starts_them);
+    tcase_add_test(tcase, test_texts_longer_than_a_message);
     suite_add_tcase(suite, tcase);
     return test::run(suite);
 }
