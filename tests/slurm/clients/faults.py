@@ -27,6 +27,7 @@ else:
 
 BLOCK = 300_000  # bytes: too large to travel with a report
 BLOCKS = 60
+PATIENCE = 120 * int(os.environ.get("DTASK_TEST_SLOW", "1"))  # seconds
 here = os.getcwd()
 
 
@@ -69,7 +70,7 @@ def square(x):
 
 def raised(future):
     """The exception of a future, and its traceback as text."""
-    error = future.exception(120)
+    error = future.exception(PATIENCE)
     frames = future.traceback() if ENGINE == "dask" else error.__traceback__
     return error, "".join(traceback.format_exception(type(error), error, frames))
 
@@ -83,17 +84,17 @@ def errors(client):
         print(name, counted(name), type(error).__name__, error, "in raising" in text)
     if ENGINE == "dask":
         # Dask's own rule: a worker that dies so with a task for the fourth time takes it along.
-        killed = client.submit(hog, pure=False).exception(120)
+        killed = client.submit(hog, pure=False).exception(PATIENCE)
         print("memory", isinstance(killed, KilledWorker), str(killed).replace("\n", " "))
     else:
         for name, call in (("signal", by_signal), ("exit", by_exit_code)):
-            error = client.submit(call).exception(120)
+            error = client.submit(call).exception(PATIENCE)
             named = (error.task, error.worker, error.node)
             print(name, isinstance(error, WorkerCrashed), all(part in str(error) for part in named))
             print(name, "message", error)
         print("tries", counted("by_signal"))
         for future in [client.submit(hog) for _ in range(3)]:
-            error = future.exception(120)
+            error = future.exception(PATIENCE)
             over = isinstance(error, MemoryLimitExceeded)
             named = (error.task, error.worker, error.node)
             print("memory", over, all(name in str(error) for name in named))
@@ -119,7 +120,7 @@ def lineage(client):
         pass
     before = counted("runs")
     print("made", before, flush=True)
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE
     while not os.path.exists(go) and time.monotonic() < end:
         time.sleep(0.02)
     began = time.monotonic()
@@ -132,5 +133,5 @@ def lineage(client):
 
 
 with Client() as client:
-    client.wait_for_workers(EXPECTED, timeout=120)
+    client.wait_for_workers(EXPECTED, timeout=PATIENCE)
     {"errors": errors, "lineage": lineage}[sys.argv[1]](client)
