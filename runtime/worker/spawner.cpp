@@ -193,6 +193,7 @@ tl::expected<pid_t, QuickFailure> Spawner::spawn_alone(QuickSpec spec) const {
 }
 
 tl::expected<pid_t, QuickFailure> Spawner::spawn(const QuickSpec &spec) {
+    if (join_fds_.empty()) return spawn_alone(spec); // to ask another takes longer than that
     if (pid_ == 0 && (deaths_ >= most_deaths || !begin())) return spawn_alone(spec);
     auto bytes = encode(spec);
     if (bytes.empty()) return spawn_alone(spec);

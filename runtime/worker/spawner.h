@@ -30,8 +30,8 @@ public:
     Spawner &operator=(const Spawner &) = delete;
     ~Spawner();
 
-    /// `spec` joins what is besides. Where there is no such process, or the texts are too long for
-    /// a message, the worker starts the command itself.
+    /// `spec` joins what is besides. Where nothing is to be joined, there is no such process, or
+    /// the texts are too long for a message, the worker starts the command itself.
     tl::expected<pid_t, QuickFailure> spawn(const QuickSpec &spec);
     /// Somebody has killed it, and the worker reaped it. False where it is another process.
     bool on_reaped(pid_t pid);
