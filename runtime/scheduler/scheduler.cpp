@@ -91,9 +91,11 @@ Result<int> serve(const model::LaunchSpec &spec, const Env &env) {
     client::Connection connection{settings.id, settings.engine, address, spec.node, *token, "", ""};
     // Of Dask's tasks we know nothing.
     bool native = spec.options.engine == model::Engine::native;
+    auto report = spec.options.report.kind;
+    if (!native && (report == model::ReportOption::on || report == model::ReportOption::to_file))
+        log::warning("--dtask-report: there is no report with the engine dask");
     std::optional<Display> display;
-    if (native && spec.options.report.kind == model::ReportOption::to_file)
-        display.emplace(loop, server);
+    if (native && report == model::ReportOption::to_file) display.emplace(loop, server);
     if (native && spec.options.dashboard) {
         // Others than those on which workers look for us.
         auto others = model::candidate_ports(spec.job, ~spec.step, spec.first_port, spec.last_port);
