@@ -158,7 +158,7 @@ struct Task {
     bool promised = false;
     bool kept = false;  ///< that, and the value is somewhere
     bool asked = false; ///< its worker was asked to give it back, and may have refused
-    bool stays = false; ///< it was given back once, and is not asked for again
+    bool stays = false; ///< it came here for its inputs, once given back; not asked for again
     /// There was no room for an input where it was to run: better where they all are.
     bool crowded_out = false;
     bool failed = false;
@@ -225,7 +225,7 @@ struct Core {
     std::set<std::uint64_t> seen; ///< Slurm tasks whose worker has come, or told that it will not
 
     std::uint64_t answering = 0; ///< workers that were asked and have not answered yet
-    std::uint64_t ended = 0; ///< of `tasks`
+    std::uint64_t ended = 0;     ///< of `tasks`
     std::uint64_t done = 0, failed = 0;
     std::uint64_t retried = 0; ///< executions that another one follows
     std::uint64_t busy_us = 0; ///< run time of all that were reported

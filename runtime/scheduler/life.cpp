@@ -287,7 +287,9 @@ void run_again(Reactor r, TaskId first) {
     while (!again.empty()) {
         auto id = again.back();
         again.pop_back();
-        Task &task = r.core.tasks.at(id);
+        Task *wanted = r.core.tasks.find(id);
+        if (!wanted) continue; // whoever was to have it has failed for another input
+        Task &task = *wanted;
         if (task.state != State::ended || task.failed || data::available(task)) continue;
         data::drop(r, id, task); // copies on their way from what is lost
         task.state = State::waiting;

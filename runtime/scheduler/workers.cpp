@@ -10,6 +10,7 @@
 #include "lib/proto/frame.h"
 #include "runtime/scheduler/data.h"
 #include "runtime/scheduler/life.h"
+#include "runtime/scheduler/placement.h"
 
 namespace dtask::scheduler {
 
@@ -204,7 +205,8 @@ void on_retracted(Reactor r, WorkerId id, const proto::Refs &refs) {
         TaskId task_id{refs.k[n]};
         Task *task = reported(r.core, id, task_id, InstanceId{refs.i[n]});
         if (!task) continue;
-        task->stays = true;
+        // Else it would be where it was if its worker goes, and idle ones could not ask for it.
+        task->stays = placement::has_stored_inputs(r.core, *task);
         life::give_back(r, task_id, *task);
     }
     // The others that it was asked for have begun: they are not asked for again.

@@ -444,6 +444,41 @@ START_TEST(test_a_promised_value_that_fails) {
 END_TEST
 
 // It is made again, and small this time: told as a result, and kept all the same.
+// A value is lost with its inputs, one of which has failed meanwhile: nobody needs the other any
+// more.
+START_TEST(test_a_lost_value_that_cannot_be_made_again) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto first = s.worker(1, "a");
+    s.send(client, Graph().task(2));
+    s.stored(s.next_run());
+    auto second = s.worker(1, "a");
+    s.submit(client, 50, 1); // keeps the first one busy
+    auto busy = s.next_run();
+    ck_assert(busy.worker == first);
+    s.send(client, Graph().task(1));
+    auto run = s.next_run();
+    ck_assert(run.worker == second);
+    s.stored(run);
+    s.done(busy);
+    s.send(client, Graph().task(3, {1, 2}, true));
+    run = s.next_run();
+    ck_assert(run.worker == first);
+    s.stored(run);
+    ck_assert_uint_eq(s.comm.take_stored().size(), 1);
+    s.lost(second);
+    s.send(client, Graph().task(4, {1}, true).complete());
+    s.raised(s.next_run()); // what task 1 was, again
+    ck_assert_uint_eq(s.comm.take_failures().size(), 1);
+    s.lost(first);
+    ck_assert_uint_eq(s.comm.take_failures().size(), 1);
+    s.comm.take_results();
+    s.comm.take_frees();
+    on_release(s.reactor(), client, {3});
+    over(s);
+}
+END_TEST
+
 START_TEST(test_a_promised_value_becomes_small) {
     Stage s;
     auto client = client_of_a_lost_value(s, 1);
@@ -592,8 +627,8 @@ Suite *suite() {
           test_a_kept_value_is_lost, test_a_client_cannot_have_it,
           test_a_stored_value_that_nobody_wants, test_a_transfer_that_fails,
           test_a_node_without_room, test_the_only_node_has_no_room, test_an_input_that_is_missing,
-          test_a_promised_value_that_fails, test_a_promised_value_becomes_small,
-          test_workers_are_lost_before_its_inputs_come})
+          test_a_promised_value_that_fails, test_a_lost_value_that_cannot_be_made_again,
+          test_a_promised_value_becomes_small, test_workers_are_lost_before_its_inputs_come})
         tcase_add_test(t, test);
     tcase_add_loop_test(t, test_at_random, 0, 200);
     suite_add_tcase(s, t);

@@ -235,7 +235,11 @@ private:
     }
 
     void dispatch() {
-        if (workers_.empty() && unfit_.size() >= expected_workers)
+        const auto &core = stage_.core;
+        // When the last one was lost is the scheduler's to know; how long it waits is not.
+        bool lonely =
+            core.alone_us && stage_.clock.now_us() - *core.alone_us > core.settings.lonely_us;
+        if (workers_.empty() && (unfit_.size() >= expected_workers || lonely))
             for (auto &[id, client] : clients_)
                 while (!client.open.empty()) end(id, client.open.begin()->first, "lost");
         scheduler::dispatch(stage_.reactor());

@@ -799,6 +799,35 @@ START_TEST(test_a_worker_that_gives_nothing_back) {
 }
 END_TEST
 
+// One that was given back, and came home since the worker it went to was lost, may be asked
+// for again.
+START_TEST(test_what_was_given_back_is_given_again) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto busy = s.worker();
+    s.submit(client, 1, 2);
+    s.dispatch();
+    s.comm.take_runs(busy);
+    auto lost = s.worker();
+    s.dispatch();
+    s.retracted(busy, s.comm.take_retracts());
+    s.dispatch();
+    ck_assert_uint_eq(s.comm.take_runs(lost).size(), 1);
+    s.lost(lost);
+    s.dispatch();
+    auto home = s.comm.take_runs(busy);
+    ck_assert_uint_eq(home.size(), 1);
+    s.worker();
+    s.dispatch();
+    auto retracts = s.comm.take_retracts();
+    ck_assert_uint_eq(retracts.size(), 1);
+    ck_assert(retracts[0].task == home[0].task);
+    s.comm.take_functions();
+    s.comm.take_counts();
+    s.over();
+}
+END_TEST
+
 START_TEST(test_the_donor_is_lost) {
     Stage s;
     auto client = s.client_with_function();
@@ -997,6 +1026,7 @@ Suite *suite() {
                       test_worker_lost_three_times,
                       test_silent_workers_are_lost,
                       test_an_idle_worker_takes_from_a_busy_one,
+                      test_what_was_given_back_is_given_again,
                       test_a_worker_that_gives_nothing_back,
                       test_the_donor_is_lost,
                       test_partly_idle_workers_take_too,
