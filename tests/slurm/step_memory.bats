@@ -9,7 +9,7 @@ load lib
 @test "a large client beside workers that all get to their limits: executors die, COMPLETED" {
     local mb=$((2 * mb_per_cpu)) tasks=4
     local limit="${mb}M"
-    step -N1 -n"$tasks" --mem-per-cpu="$mb" --dtask-slots=overlap \
+    step -N1 -n"$tasks" --mem-per-cpu="$mb" --dtask-slots=overlap --dtask-wait=all \
         python3 "$clients/large_client.py" $((mb * tasks * 5 / 8)) 3
     if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then # a client has its task's share
         expect_code 137
