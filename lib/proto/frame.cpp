@@ -45,7 +45,7 @@ Result<Lengths> decode_lengths(std::string_view bytes) {
 Result<Json> decode_header(std::string_view bytes) {
     auto header = Json::parse(bytes);
     if (!header) return fail_from(std::move(header), "a frame's header");
-    if (!header->string("t")) return fail("a frame's header has no type \"t\"");
+    if (header->string_or("t", "").empty()) return fail("a frame's header has no type \"t\"");
     return header;
 }
 

@@ -111,7 +111,7 @@ def parse_header(data):
         header = json.loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a frame's header is not JSON: {error}") from None
-    if not isinstance(header, dict) or not isinstance(header.get("t"), str):
+    if not isinstance(header, dict) or not isinstance(header.get("t"), str) or not header["t"]:
         raise ProtocolError("a frame's header has no type")
     return header
 

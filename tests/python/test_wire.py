@@ -189,3 +189,9 @@ def test_token():
         with pytest.raises(ConnectError, match="here: not a token") as caught:
             _wire.parse_token(text, "here")
         assert not text or text not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"hello", b"[]", b"{}", b'{"t":1}', b'{"t":null}', b'{"t":""}'])
+def test_headers_that_are_none(text):
+    with pytest.raises(_wire.ProtocolError):
+        _wire.parse_header(text)

@@ -244,7 +244,8 @@ END_TEST
 START_TEST(test_headers_that_are_none) {
     ck_contains(error_of(decode_header("")), "a frame's header: not JSON");
     ck_contains(error_of(decode_header("hello")), "a frame's header: not JSON");
-    for (auto text : {"[]", "[\"t\"]", "{}", "{\"t\":1}", "{\"t\":null}", "{\"T\":\"info\"}"})
+    for (auto text :
+         {"[]", "[\"t\"]", "{}", "{\"t\":1}", "{\"t\":null}", "{\"t\":\"\"}", "{\"T\":\"info\"}"})
         ck_contains(error_of(decode_header(text)), "has no type");
     // What a receiver does not know it ignores.
     ck_text_eq(must(must(decode_header("{\"t\":\"x\",\"new\":{\"a\":[1]}}")).string("t")), "x");
