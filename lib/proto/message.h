@@ -211,10 +211,11 @@ struct Info {
     std::vector<WorkerInfo> workers;
     std::uint64_t began_s = 0; ///< seconds since 1970
     std::uint64_t uptime_ms = 0;
-    std::uint64_t retried = 0;              ///< executions that were followed by another try
-    std::uint64_t busy_us = 0;              ///< run time of all executions that were reported
-    std::uint64_t recent_ms = 0;            ///< the latest span of ten seconds or less,
-    std::uint64_t recent_done = 0;          ///< and how many tasks ended well in it
+    std::uint64_t retried = 0;     ///< executions that were followed by another try
+    std::uint64_t busy_us = 0;     ///< run time of all executions that were reported
+    std::uint64_t recent_ms = 0;   ///< the latest span of ten seconds or less,
+    std::uint64_t recent_done = 0; ///< and how many tasks ended well in it
+    static constexpr std::size_t most_failures = 32;
     std::vector<FailureInfo> failures = {}; ///< the latest last
 };
 

@@ -11,8 +11,7 @@ namespace dtask::scheduler {
 
 namespace {
 
-constexpr std::size_t most_tasks = 16; // of a worker
-constexpr std::size_t most_failures = 32;
+constexpr std::size_t most_tasks = 16;                    // of a worker
 constexpr std::uint64_t most_us = std::uint64_t{1} << 53; // whatever a worker says
 
 std::uint64_t milliseconds(std::int64_t us) {
@@ -84,7 +83,7 @@ proto::Info info(const Core &core, const Clock &clock) {
     for (const auto &worker : info.workers) info.running += worker.running;
     info.waiting = core.tasks.size() - core.ended - info.running;
     const auto &failures = core.history.failures();
-    auto first = failures.size() - std::min(failures.size(), most_failures);
+    auto first = failures.size() - std::min(failures.size(), proto::Info::most_failures);
     for (auto n = first; n < failures.size(); n++) {
         const auto &f = failures[n];
         info.failures.push_back(

@@ -82,8 +82,13 @@ void add_memory(std::vector<std::string> &lines, const Facts &facts) {
         killed += failure.kind == proto::FailureKind::memory;
     std::string option = facts.slurm ? "--mem-per-cpu" : "--memory";
     if (killed > 0) {
+        // Only the latest are kept.
+        auto kept = facts.info.failures.size();
+        auto who = kept >= proto::Info::most_failures
+                       ? fmt::format("{} of the latest {} failures", killed, kept)
+                       : count(killed, "task");
         lines.push_back(fmt::format("next time: more than {} a worker ({}): {} passed the limit",
-                                    format_size(most->limit), option, count(killed, "task")));
+                                    format_size(most->limit), option, who));
         return;
     }
     if (sampled || most->limit == 0 || most->nthreads == 0) return;

@@ -114,6 +114,10 @@ START_TEST(test_memory_that_was_too_little) {
     auto lines = report_lines(killed);
     ck_text_eq(lines[0], "step 7.0 took 10:00: 1000 tasks done, 1 failed, 2 tried again");
     ck_assert(has(lines, "next time: more than 2G a worker (--mem-per-cpu): 1 task passed"));
+    // No more than these are kept.
+    killed.info.failures.resize(proto::Info::most_failures, failure);
+    killed.info.failed = 10'000;
+    ck_assert(has(report_lines(killed), ": 32 of the latest 32 failures passed the limit"));
 }
 END_TEST
 
