@@ -23,13 +23,6 @@ constexpr int passed_fd = 3;
 
 std::optional<rlimit> inherited_descriptors; ///< once they were raised
 
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-    std::vector<char *> all;
-    for (auto &s : strings) all.push_back(s.data());
-    all.push_back(nullptr);
-    return all;
-}
-
 // In the child, before exec. Reports errno to the parent and ends.
 [[noreturn]] void give_up(int report) {
     int error = errno;
@@ -94,6 +87,14 @@ void raise_descriptor_limit() {
 
 const rlimit *inherited_descriptor_limit() {
     return inherited_descriptors ? &*inherited_descriptors : nullptr;
+}
+
+std::vector<char *> pointers(std::vector<std::string> &texts) {
+    std::vector<char *> all;
+    all.reserve(texts.size() + 1);
+    for (auto &text : texts) all.push_back(text.data());
+    all.push_back(nullptr);
+    return all;
 }
 
 Result<pid_t> spawn(const SpawnSpec &spec) {

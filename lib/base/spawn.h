@@ -47,6 +47,9 @@ const rlimit *inherited_descriptor_limit();
 
 Result<pid_t> spawn(const SpawnSpec &spec);
 
+/// The texts as execve wants them, a null behind; they point into `texts`.
+std::vector<char *> pointers(std::vector<std::string> &texts);
+
 /// Where `name` is: itself if it has a slash, else by `path` (the value of
 /// PATH; empty: /usr/local/bin:/usr/bin:/bin).
 Result<std::string> find_program(const std::string &name, std::string_view path);

@@ -31,13 +31,6 @@ Result<Pipe> make_pipe() {
     return Pipe{Fd(ends[0]), Fd(ends[1])};
 }
 
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-    std::vector<char *> out;
-    for (auto &text : strings) out.push_back(text.data());
-    out.push_back(nullptr);
-    return out;
-}
-
 std::string last_line(std::string_view text) {
     text = trim(text);
     auto at = text.rfind('\n');

@@ -100,9 +100,7 @@ model::Site gather_installation(Facts &facts, const Env &env) {
         read_plugstack(path, directory == facts.config.end() ? "" : directory->second);
     if (facts.plugstack.lines.empty()) return site;
     const auto &line = facts.plugstack.lines.front();
-    std::vector<const char *> words;
-    for (const auto &word : line.words) words.push_back(word.c_str());
-    if (auto parsed = model::parse_site(words, site.launcher)) site = std::move(*parsed);
+    if (auto said = site_of(line, site.launcher)) site = std::move(*said);
 
     facts.plugin = look_at_file(line.plugin);
     if (facts.plugin->missing.empty()) {
@@ -122,8 +120,8 @@ model::Site gather_installation(Facts &facts, const Env &env) {
 void gather_munge(Facts &facts, const Env &env) {
     auto type = facts.config.find("AuthType");
     if (type != facts.config.end() && type->second != "auth/munge") return;
-    std::vector<std::string> words = {"sh", "-c", "made=$(munge -n \"$@\") && echo \"$made\" | unmunge \"$@\"",
-                                      "sh"};
+    std::vector<std::string> words = {
+        "sh", "-c", "made=$(munge -n \"$@\") && echo \"$made\" | unmunge \"$@\"", "sh"};
     auto info = facts.config.find("AuthInfo");
     if (info != facts.config.end())
         for (auto part : split(info->second, ','))

@@ -74,4 +74,10 @@ Plugstack read_plugstack(const std::string &path, const std::string &plugin_dire
     return stack;
 }
 
+Result<model::Site> site_of(const PluginLine &line, std::string_view launcher) {
+    std::vector<const char *> words;
+    for (const auto &word : line.words) words.push_back(word.c_str());
+    return model::parse_site(words, launcher);
+}
+
 } // namespace dtask::doctor

@@ -7,7 +7,7 @@
 
 #include "lib/base/strings.h"
 #include "lib/model/ports.h"
-#include "lib/model/site.h"
+#include "runtime/doctor/plugstack.h"
 #include "runtime/doctor/settings.h"
 
 namespace dtask::doctor {
@@ -81,9 +81,7 @@ void judge_plugstack(const Facts &facts, std::vector<Finding> &out) {
         plugstack.error(where + " loads dtask, and " + stack.lines[1].file + ":" +
                             std::to_string(stack.lines[1].line) + " does so again",
                         "keep one of them: each step would have two clusters' worth of plugins");
-    std::vector<const char *> words;
-    for (const auto &word : first.words) words.push_back(word.c_str());
-    auto site = model::parse_site(words, "");
+    auto site = site_of(first);
     if (!site)
         plugstack.error(where + ": " + site.error().text(),
                         "correct that word: until then each srun --dtask is refused");
@@ -193,19 +191,11 @@ void judge_munge(const Facts &facts, std::vector<Finding> &out) {
         munge.error(facts.munge_failure, "start munged, with the cluster's key");
 }
 
-/// The site's line, where it can be read.
-std::optional<model::Site> site_of(const Facts &facts) {
-    if (facts.plugstack.lines.empty()) return {};
-    std::vector<const char *> words;
-    for (const auto &word : facts.plugstack.lines.front().words) words.push_back(word.c_str());
-    auto site = model::parse_site(words, "");
-    if (!site) return {};
-    return std::move(*site);
-}
-
 void judge_network(const Facts &facts, std::vector<Finding> &out) {
     Chapter network(out, "network");
-    auto site = site_of(facts).value_or(model::Site());
+    model::Site site; // what it is where nothing is said
+    if (!facts.plugstack.lines.empty())
+        if (auto said = site_of(facts.plugstack.lines.front())) site = std::move(*said);
     bool other_than_loopback = std::ranges::any_of(facts.interfaces, [](const auto &interface) {
         return interface.up && !interface.loopback && !interface.addresses.empty();
     });

@@ -90,14 +90,6 @@ void replace_slot(std::string &text, const std::string &slot) {
         text.replace(at, model::slot_mark.size(), slot);
 }
 
-std::vector<char *> pointers(std::vector<std::string> &texts) {
-    std::vector<char *> all;
-    all.reserve(texts.size() + 1);
-    for (auto &text : texts) all.push_back(text.data());
-    all.push_back(nullptr);
-    return all;
-}
-
 // What the launcher has set for a function that has all CPUs of its slot is a command's own
 // number where it takes another; what the user has set stays.
 void set_threads(Env &env, std::uint64_t cpus, std::uint64_t said) {
