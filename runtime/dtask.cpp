@@ -42,6 +42,19 @@ void unmark(std::vector<std::string> &arguments) {
         if (argument.starts_with(mark)) argument.erase(0, 1);
 }
 
+// How --help shows an option: names, and one word for its value. scripts/manual reads it.
+struct Help : CLI::Formatter {
+    /// Without the "{on}" of a switch whose value may be left out.
+    std::string make_option_name(const CLI::Option *option, bool is_positional) const override {
+        auto name = CLI::Formatter::make_option_name(option, is_positional);
+        return name.substr(0, name.find('{'));
+    }
+    std::string make_option_opts(const CLI::Option *option) const override {
+        auto word = option->get_option_text();
+        return word.empty() || word.starts_with('[') ? word : ' ' + word;
+    }
+};
+
 // `dtask run` takes every option of srun's, without "dtask-": --slots for
 // --dtask-slots. Those given are parsed over their twins in the environment.
 struct RunArguments {
@@ -52,10 +65,14 @@ struct RunArguments {
     static bool applies(std::string_view key) { return key != "interface" && key != "cpus"; }
 
     void declare(CLI::App &app) {
-        app.add_option("-n,--ntasks", request.ntasks, "tasks of the cluster")
+        app.add_option("-n,--ntasks", request.ntasks,
+                       "tasks of the cluster: 1 to 4096, must be given")
             ->required()
+            ->option_text("N")
             ->check(CLI::Range(1u, 4096u));
-        app.add_option("-c,--cpus-per-task", request.cpus_per_task, "CPUs of each task")
+        app.add_option("-c,--cpus-per-task", request.cpus_per_task,
+                       "CPUs of each task: 1 (default) to 4096")
+            ->option_text("P")
             ->check(CLI::Range(1u, 4096u));
         for (const auto &option : model::option_table()) {
             if (!applies(option.key)) continue;
@@ -64,12 +81,15 @@ struct RunArguments {
             // A switch alone is on; its value only follows an equals sign, for else it would
             // take the first word of the command.
             bool alone = option.argument_optional && key != "engine";
-            auto *added = alone ? app.add_flag("--" + name + "{on}", given[key],
-                                               std::string(option.help))
-                                : app.add_option("--" + name, given[key], std::string(option.help));
-            added->type_name(std::string(option.arginfo));
+            std::string help(key == "engine" ? "engine of the cluster: native (default) or dask"
+                                             : option.help);
+            auto *added = alone ? app.add_flag("--" + name + "{on}", given[key], help)
+                                : app.add_option("--" + name, given[key], help);
+            std::string word(option.arginfo);
+            added->option_text(alone ? "[=" + word + "]" : word);
         }
         app.add_option("command", request.command, "the client: a command and its arguments")
+            ->option_text("...")
             ->required();
         app.positionals_at_end();
     }
@@ -103,9 +123,11 @@ struct Look {
     template <class Request, class Act>
     CLI::App *add(CLI::App &app, const char *name, const char *help, Request &request, Act does) {
         auto *command = app.add_subcommand(name, help);
-        command->add_option("--scheduler-file", request.scheduler_file,
-                            "scheduler file of the cluster (default: $DTASK_SCHEDULER_FILE, else "
-                            "the newest in .dtask/)");
+        command
+            ->add_option("--scheduler-file", request.scheduler_file,
+                         "connection file of the cluster: default $DTASK_SCHEDULER_FILE, else "
+                         "the newest in .dtask/")
+            ->option_text("FILE");
         command->callback([this, name, &request, does] {
             chosen = name;
             act = [&request, does](const Env &env) { return does(request, env); };
@@ -115,26 +137,32 @@ struct Look {
 
     void declare(CLI::App &app) {
         auto *command = add(app, "status", "show a running cluster", status, cli::status);
-        command->add_flag("--json", status.json, "print JSON");
+        command->add_flag("--json", status.json, "print the answer as JSON");
         command->add_flag("--ping", status.ping,
                           "also reach each worker over the network of the tasks");
         command = add(app, "top", "watch a running cluster, live", top, cli::top);
-        command->add_option("-d,--delay", delay_s, "seconds between looks")
+        command->add_option("-d,--delay", delay_s, "seconds between looks: 0.1 to 3600, default 1")
+            ->option_text("SECONDS")
             ->check(CLI::Range(0.1, 3600.0));
         command = add(app, "explain", "say where a task is, and why it does not run", explain,
                       cli::explain);
-        command->add_flag("--json", explain.json, "print JSON");
-        command->add_option("task", explain.task, "FUNCTION-NUMBER, or NUMBER")->required();
+        command->add_flag("--json", explain.json, "print the answer as JSON");
+        command->add_option("task", explain.task, "its name: FUNCTION-NUMBER, or NUMBER")
+            ->required();
         command = add(app, "logs", "show what a worker has logged, or a task has written", logs,
                       cli::logs);
-        command->add_option("-n,--lines", logs.lines, "the last lines only")
+        command->add_option("-n,--lines", logs.lines, "only so many lines, the last ones")
+            ->option_text("LINES")
             ->check(CLI::Range(1u, 1'000'000'000u));
         command->add_option("of", logs.of, "a worker's name, scheduler, or a task")->required();
         command = add(app, "cancel", "cancel tasks of any client", cancel, cli::cancel);
-        command->add_flag("--all", cancel.all, "all that wait or run");
-        command->add_option("tasks", cancel.tasks, "FUNCTION-NUMBER, or NUMBER");
+        command->add_flag("--all", cancel.all, "all tasks that wait or run");
+        command->add_option("tasks", cancel.tasks, "their names: FUNCTION-NUMBER, or NUMBER");
         command = add(app, "stop", "have the client end, and with it the cluster", stop, cli::stop);
-        command->add_option("--timeout", stop.timeout_s, "seconds to wait for the end")
+        command
+            ->add_option("--timeout", stop.timeout_s,
+                         "seconds to wait for the end: 1 to 86400, default 60")
+            ->option_text("SECONDS")
             ->check(CLI::Range(1u, 86'400u));
     }
 
@@ -158,54 +186,64 @@ struct Look {
 };
 
 void declare(CLI::App &app, cli::MapRequest &map) {
-    app.add_option("-a,--arg-file", map.files, "file of inputs, a line each; - is standard input")
+    auto option = [&app](const char *names, const char *word, auto &value, const char *help) {
+        return app.add_option(names, value, help)->option_text(word);
+    };
+    option("-a,--arg-file", "FILE", map.files,
+           "inputs are the lines of FILE, - is standard input; may be repeated")
         ->allow_extra_args(false);
     app.add_flag("-0,--null", map.null, "inputs end with a byte 0 instead of a newline");
-    app.add_option("-C,--colsep", map.separator, "cut each input line into columns at this text");
-    app.add_flag("--csv", map.csv, "inputs are CSV; the first line names the columns");
-    app.add_option("--header", map.header, ": the first line of inputs names the columns");
+    option("-C,--colsep", "TEXT", map.separator, "cut each input line into columns at this text");
+    app.add_flag("--csv", map.csv, "inputs are CSV, whose first line names the columns");
+    option("--header", ":", map.header, "the first line of each source names its columns");
     app.add_flag("--link,--xapply", map.link,
                  "take one input of each source, not all combinations");
     app.add_flag("--keep-empty", map.keep_empty, "an empty line is an input too");
-    app.add_option("-c,--cpus", map.cpus, "CPUs that each job takes of its worker")
+    option("-c,--cpus", "N", map.cpus, "CPUs that each job takes of its worker: default 1")
         ->check(CLI::Range(1u, 4096u));
-    app.add_option("-m,--memory", map.memory, "memory that each job may have, as 500M");
-    app.add_option("-t,--timeout", map.timeout, "seconds that each job may run, or 10m, 2h");
-    app.add_option("-r,--retries", map.retries, "how often a job that fails is run again")
+    option("-m,--memory", "SIZE", map.memory,
+           "memory that each job may have with all that it starts, as 500M: default no limit");
+    option("-t,--timeout", "TIME", map.timeout,
+           "time that each job may run, in seconds, or as 10m, 2h, 1d: default no limit");
+    option("-r,--retries", "N", map.retries,
+           "how often a job that fails is run again: 0 (default) to 1000")
         ->check(CLI::Range(0u, 1000u));
-    app.add_option("--max-fails", map.max_fails, "stop when so many jobs have failed")
+    option("--max-fails", "N", map.max_fails, "stop when so many jobs have failed: default never")
         ->check(CLI::Range(1u, 1'000'000'000u));
     app.add_flag("-k,--keep-order", map.keep_order, "write output in the order of the inputs");
     app.add_flag("--tag", map.tag, "put each job's inputs before each line of its output");
     app.add_flag("--shell", map.shell, "always run the command by a shell");
     app.add_flag("-q,--quote", map.quote, "never run the command by a shell");
-    app.add_option("-w,--workdir,--wd", map.workdir, "directory of the jobs (default: this one)");
-    app.add_option("--env", map.variables, "NAME or NAME=VALUE for the jobs; may be repeated")
+    option("-w,--workdir,--wd", "DIR", map.workdir, "directory of the jobs: default this one");
+    option("--env", "NAME[=VALUE]", map.variables, "a variable for the jobs; may be repeated")
         ->allow_extra_args(false);
-    app.add_option("-i,--input", map.input, "file that each job reads as its standard input");
-    app.add_option("-o,--output", map.output, "file for each job's output and errors, as out/{#}");
-    app.add_option("-e,--errors", map.errors, "file for each job's errors");
-    app.add_option("--joblog", map.joblog, "write a line for each job that has ended");
-    app.add_option("--journal", map.journal, "remember in this file which jobs are done");
+    option("-i,--input", "FILE", map.input,
+           "what each job reads as its standard input: default /dev/null");
+    option("-o,--output", "FILE", map.output, "file for each job's output and errors, as out/{#}");
+    option("-e,--errors", "FILE", map.errors, "file for each job's errors");
+    option("--joblog", "FILE", map.joblog, "write a line for each job that has ended");
+    option("--journal", "FILE", map.journal, "remember in this file which jobs are done");
     app.add_flag("--resume", map.resume, "run only what the journal does not have as done");
     app.add_flag("--dry-run", map.dry_run, "print the commands, and run none");
-    app.add_option("--progress", map.progress, "auto, bar, lines or none")
+    option("--progress", "HOW", map.progress, "auto (default), bar, lines or none")
         ->check(CLI::IsMember({"auto", "bar", "lines", "none"}));
-    app.add_option("--scheduler-file", map.scheduler_file,
-                   "scheduler file of the cluster (default: the cluster that this is a client of, "
-                   "$DTASK_SCHEDULER_FILE, else the newest in .dtask/)");
-    app.add_option("command", map.command, "the command, with {} where an input goes");
+    option("--scheduler-file", "FILE", map.scheduler_file,
+           "connection file of the cluster: default the one that this is a client of, "
+           "$DTASK_SCHEDULER_FILE, or the newest in .dtask/");
+    option("command", "...", map.command, "the command, with {} where an input goes");
     app.positionals_at_end();
     app.footer("Inputs follow the command: ::: VALUE..., :::: FILE...; else they are the lines of "
-               "standard input.");
+               "standard input.\n");
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
     Env env = Env::current();
-    CLI::App app("Task clusters in Slurm job steps and on one machine.");
-    app.set_version_flag("--version", "dtask " PACKAGE_VERSION);
+    CLI::App app("Task clusters in Slurm job steps and on one machine.", "dtask");
+    app.formatter(std::make_shared<Help>());
+    app.set_help_flag("-h,--help", "print this text");
+    app.set_version_flag("--version", "dtask " PACKAGE_VERSION, "print the version");
     app.require_subcommand(1);
 
     RunArguments run;
@@ -219,12 +257,16 @@ int main(int argc, char **argv) {
     bool doctor_json = false;
     auto *doctor_command = app.add_subcommand(
         "doctor", "check dtask's installation on this host and say how to mend it");
-    doctor_command->add_flag("--json", doctor_json, "print JSON");
+    doctor_command->add_flag("--json", doctor_json, "print one JSON object");
 
     cli::MapRequest map;
     auto *map_command =
         app.add_subcommand("map", "run a command for each of many inputs on a running cluster");
     declare(*map_command, map);
+
+    for (auto *command : app.get_subcommands({}))
+        command->footer(command->get_footer() + "See dtask-" + command->get_name() + "(1).");
+    app.footer("See dtask(1), and dtask(7) for the cluster itself.");
 
     std::vector<std::string> arguments(argv + 1, argv + argc);
     if (!arguments.empty() && arguments.front() == "map")

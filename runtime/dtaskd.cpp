@@ -31,9 +31,13 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (what == "--help") {
-        std::cout << "dtaskd: launcher, scheduler and worker of a task cluster.\n"
-                     "It is started by `srun --dtask` and `dtask run`, not by hand; see dtask(1).\n"
-                     "Options: --help, --version\n";
+        std::cout
+            << "dtaskd: launcher, scheduler and worker of a task cluster.\n"
+               "It is started by `srun --dtask` and `dtask run`, not by hand; see dtaskd(8).\n"
+               "\n"
+               "Options:\n"
+               "  --help      print this text\n"
+               "  --version   print the version\n";
         return 0;
     }
     std::cerr << "dtaskd: started by `srun --dtask` and `dtask run`, not by hand; "

@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include <array>
+#include <cctype>
 #include <set>
 
 #include "lib/model/keyvalue.h"
@@ -197,6 +198,15 @@ START_TEST(test_table) {
         ck_assert(keys.insert(option.key).second);
         ck_assert(find_option(option.name) == &option);
         ck_assert(find_key(option.key) == &option);
+        // One name, in three spellings: scripts/manual counts on it.
+        std::string twin = "DTASK", key = &option == &option_table()[0] ? "engine" : "";
+        for (char c : option.name.substr(5)) {
+            c = c == '-' ? '_' : c;
+            twin += static_cast<char>(std::toupper(c));
+            key += c;
+        }
+        ck_text_eq(option.twin, twin);
+        ck_text_eq(key.starts_with('_') ? key.substr(1) : key, option.key);
         // What is written must be read again.
         Options o;
         auto value = value_of(o, option);
