@@ -195,16 +195,3 @@ nothing_of_it() { [[ -z $(processes_with TEST_WORK "$work") ]]; }
     ended 60
     ((cluster_code == 0)) || fail "exit code $cluster_code"
 }
-
-@test "every subcommand has --help and a page that names each of its options" {
-    local name option
-    for name in status top explain logs cancel stop; do
-        invoke 20 dtask "$name" --help
-        expect_code 0
-        [[ -f $tree/man/man1/dtask-$name.1 ]] || fail "no dtask-$name.1"
-        for option in $(grep -oE -- '--[a-z-]+' "$out" | sort -u); do
-            [[ $option == --help ]] || grep -qF -- "${option//-/\\-}" "$tree/man/man1/dtask-$name.1" ||
-                fail "dtask-$name.1 does not name $option"
-        done
-    done
-}
