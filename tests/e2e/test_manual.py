@@ -43,7 +43,7 @@ PROMISED_OF_DTASK = {
 }
 CLIENTS = ("ADDRESS", "TOKEN", "SCHEDULER_FILE", "ENGINE", "NWORKERS", "NTHREADS", "MEMORY_LIMIT")
 # What README may name besides: options of configure, and of programs in its examples.
-OF_OTHERS = {"--prefix", "--with-slurm", "--speed"}
+OF_OTHERS = {"--prefix", "--sysconfdir", "--with-slurm", "--speed"}
 
 # Nothing of the package may have to be installed for it to be read.
 READER = {**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "1000", "MANPATH": str(TREE / "man")}
@@ -216,7 +216,10 @@ def test_every_page_is_installed():
 def test_pages_are_clean():
     needed("mandoc")
     done = run("mandoc", "-Tlint", *PAGES)
-    assert done.stdout + done.stderr == ""
+    # How long a line of the source is nobody sees.
+    said = [line for line in (done.stdout + done.stderr).splitlines()
+            if "input text line longer than" not in line]  # fmt: skip
+    assert said == []
     for page in PAGES:
         done = run("man", "--warnings", "-l", page, env={**READER, "MANWIDTH": "80"})
         assert (done.returncode, done.stderr) == (0, ""), page.name
