@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifdef HAVE_CONFIG_H
-#include <config.h>
-#endif
-
 #include "spank/remote.h"
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
 #include <sched.h>
@@ -19,6 +14,7 @@
 
 #include "lib/base/strings.h"
 #include "lib/model/command.h"
+#include "spank/releases.h"
 
 namespace dtask::spank {
 namespace {
@@ -266,22 +262,9 @@ Result<model::LaunchSpec> Remote::launch_spec(const Step &step) const {
 Result<void> Remote::put_launcher(spank_t spank, model::LaunchSpec &spec) const {
     const auto &launcher = site_->launcher;
     if (::access(launcher.c_str(), X_OK) != 0) return fail_errno("launcher " + launcher);
-#ifdef HAVE_SPANK_PREPEND_TASK_ARGV
-    spec.argv0.clear(); // the whole command stands behind the "--"
-    const char *front[]{launcher.c_str(), "--"};
-    if (auto rc = spank_prepend_task_argv(spank, 2, front); rc != ESPANK_SUCCESS)
-        return fail(std::string("spank_prepend_task_argv: ") + spank_strerror(rc));
-#else
-    int argc = 0;
-    char **argv = nullptr;
-    if (spank_get_item(spank, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1 || !argv[0])
-        return fail("the step has no command");
-    spec.argv0 = argv[0];
-    // The vector is this process' own copy and ends with its exec.
-    char *replacement = ::strdup(launcher.c_str());
-    if (!replacement) return fail_errno("strdup");
-    argv[0] = replacement;
-#endif
+    auto first = put_in_front(spank, launcher);
+    if (!first) return fail_from(std::move(first));
+    spec.argv0 = std::move(*first);
     return {};
 }
 
