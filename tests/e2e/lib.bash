@@ -14,7 +14,7 @@
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 build=${DTASK_BUILD:-$tree/build}
-export PATH=$build:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export PATH=$build:${DTASK_SLURM:+$DTASK_SLURM/sbin:$DTASK_SLURM/bin:}/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export PYTHONPATH=$tree/python PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 
 slowness=${DTASK_TEST_SLOW:-1}
@@ -25,7 +25,7 @@ slowness=${DTASK_TEST_SLOW:-1}
 
 # Nothing of a cluster that the tests themselves might run in.
 for variable in $(compgen -v DTASK_ || true); do
-    [[ $variable == @(DTASK_SANDBOX|DTASK_BUILD|DTASK_TEST_*) ]] || unset "$variable"
+    [[ $variable == @(DTASK_SANDBOX|DTASK_BUILD|DTASK_SLURM|DTASK_TEST_*) ]] || unset "$variable"
 done
 unset variable
 

@@ -161,7 +161,8 @@ node_with() {
     pid=$(<"$DTASK_SANDBOX/run/slurmd-$1.pid")
     kill "$pid"
     wait_for "the end of slurmd on $1" 20 process_ended "$pid"
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SLURM_CONF="$SLURM_CONF" \
+    env -i PATH="${DTASK_SLURM:+$DTASK_SLURM/sbin:$DTASK_SLURM/bin:}/usr/sbin:/usr/bin:/sbin:/bin" \
+        HOME=/root SLURM_CONF="$SLURM_CONF" \
         unshare --mount --propagation private \
         sh -euc "$2; exec slurmd -N $1 -f '$SLURM_CONF'" </dev/null 3>&-
     wait_for "another slurmd on $1" 20 another_slurmd "$1" "$pid"
