@@ -318,6 +318,7 @@ std::vector<proto::Explanation> explain(const Core &core, const Clock &clock,
                      client_id.value, name.key, 0};
         told.state = "ended";
         told.why = core.history.forgotten() > 0 ? how_ended_maybe : how_ended;
+        told.why += former_tries(core, clock, client_id, name.key);
         all.push_back(std::move(told));
     }
     return all;

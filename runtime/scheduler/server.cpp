@@ -403,11 +403,24 @@ void Server::end_turn_soon() {
     loop_.post([this] { end_turn(); });
 }
 
+// Who asks afterwards why a task took two tries has only the log.
+void Server::log_retries() {
+    const auto &kept = core_.history.retries();
+    auto fresh = core_.retried - std::exchange(logged_retries_, core_.retried);
+    if (fresh > kept.size())
+        log::info(std::to_string(fresh - kept.size()) + " tasks are tried again, and these:");
+    for (auto n = kept.size() - std::min<std::size_t>(fresh, kept.size()); n < kept.size(); n++)
+        log::info(kept[n].name + " is tried again: " +
+                  (kept[n].worker.empty() ? "" : "on worker " + kept[n].worker + ": ") +
+                  kept[n].message.substr(0, kept[n].message.find('\n')));
+}
+
 void Server::end_turn() {
     turn_pending_ = false;
     most_tasks_ = std::max(most_tasks_, core_.tasks.size());
     if (!exit_code_ && dispatch(reactor())) trial_.set(placement::trial_ms);
     tell_count();
+    if (logged_retries_ != core_.retried) log_retries();
     for (auto id : std::exchange(dirty_, {})) {
         auto found = peers_.find(id);
         if (found == peers_.end()) continue;

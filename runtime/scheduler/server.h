@@ -118,6 +118,7 @@ private:
     void leave(ConnectionId id, const std::string &why);
     void end_turn_soon();
     void end_turn();
+    void log_retries();
     void greet(Peer &peer);
     Outbox *outbox(ConnectionId id);
     Outbox *outbox(WorkerId id);
@@ -148,7 +149,8 @@ private:
     std::vector<Peer> dead_;
     bool turn_pending_ = false;
     std::uint64_t last_connection_ = 0, refused_ = 0;
-    std::optional<int> exit_code_; ///< set once ending
+    std::uint64_t logged_retries_ = 0; ///< of core_.retried
+    std::optional<int> exit_code_;     ///< set once ending
     std::function<void()> on_ending_;
     std::function<void(const proto::Died &)> on_died_;
     bool dismissed_ = false;  ///< the workers

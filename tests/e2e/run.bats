@@ -53,8 +53,9 @@ none_left() { [[ -z $(processes_with TEST_WORK "$work") && -z $(left_files) ]]; 
 }
 
 @test "functions that end their process: WorkerCrashed after three tries" {
-    cluster -n 3 -- python3 "$clients/crashes.py"
+    cluster -n 3 --log log -- python3 "$clients/crashes.py"
     expect_code 0
+    expect_line log '^dtask: info: scheduler: by_signal-101 is tried again: on worker \S+: .*signal 9' 2
     expect_line "$out" '^tries 3$'
     expect_line "$out" '^signal 9$'
     expect_line "$out" '^exit_code 5$'

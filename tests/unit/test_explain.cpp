@@ -212,8 +212,10 @@ START_TEST(test_tries_and_failures) {
         told(s, "f-1").why,
         "; tried before 1 time, the last time 1.5 s ago on worker n0.0: killed by signal 11");
     s.dispatch();
-    auto second = s.comm.take_runs(worker).at(0);
-    (void)second;
+    s.done(s.comm.take_runs(worker).at(0));
+    auto why = told(s, "f-1").why;
+    ck_contains(why, "has ended: well");
+    ck_contains(why, "; tried before 1 time, the last time 1.5 s ago on worker n0.0: killed by");
     over(s);
 }
 END_TEST
