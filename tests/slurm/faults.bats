@@ -146,7 +146,7 @@ of_limits() {
     expect_line saved '^signal 10 [0-9]+ '
     told=$(awk '$1 == "signal" && $2 == 15 { print $4 }' saved)
     [[ -n $told ]] || fail "the client was not told: $(<saved)"
-    below "$(awk "BEGIN { print $ended - $told }")" $((3 * kill_wait)) || fail "srun ended $(since "$told") s after"
+    below "$(awk "BEGIN { print $ended - $told }")" $((6 * kill_wait)) || fail "srun ended $(since "$told") s after"
     tell_recovery "$(awk "BEGIN { print $ended - $told }")"
     ((code != 0)) || fail "exit code 0"
     wait_for "the end of job $job" $((4 * kill_wait)) job_ended
