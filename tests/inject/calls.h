@@ -29,8 +29,10 @@ bool is_exit(long number);
 
 /// Sanitizers end a process that gets no memory, and ask the kernel by a pipe
 /// whether an address can be read.
-#if defined __SANITIZE_ADDRESS__
+#if defined __SANITIZE_ADDRESS__ // g++
 constexpr bool sanitized = true;
+#elif defined __has_feature // clang++
+constexpr bool sanitized = __has_feature(address_sanitizer);
 #else
 constexpr bool sanitized = false;
 #endif
