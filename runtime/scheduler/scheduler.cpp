@@ -30,7 +30,7 @@ namespace {
 // The step's end is the launcher's to decide: what reaches the whole process
 // group, as Ctrl-C, is not for us.
 void ignore_signals() {
-    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE})
+    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE})
         ::signal(number, SIG_IGN);
 }
 

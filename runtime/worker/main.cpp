@@ -151,7 +151,8 @@ Result<int> work(Env env) {
 
 int main(Env env) {
     // SIGXFSZ: a file that grows too large is an error like a full disk.
-    for (int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ}) ::signal(number, SIG_IGN);
+    for (int number : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ})
+        ::signal(number, SIG_IGN);
     raise_descriptor_limit(); // clients and other workers come for values
     auto code = work(std::move(env));
     if (code) return *code;

@@ -45,6 +45,19 @@ def test_killed_executors(cluster):
     cluster.check_clean()
 
 
+def test_what_a_terminal_sends_to_all_is_the_clients(cluster):
+    """Ctrl-\\, by which clients are often asked where they are, and its like."""
+    cluster.start(MAP)
+    cluster.line()
+    for pid in cluster.processes("scheduler") + cluster.processes("worker"):
+        for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(pid, number)
+    assert cluster.finish() == 0, cluster.err
+    assert cluster.err == ""
+    assert (cluster.field("right"), cluster.field("workers")) == ("2000", "2")
+    cluster.check_clean()
+
+
 def test_a_killed_worker(cluster):
     cluster.start(MAP, tasks=4)
     cluster.line()
