@@ -17,7 +17,7 @@ ended() {
     [[ $(scontrol -o show job "$job") == *$state* ]]
 }
 job=$(/usr/bin/sbatch --parsable -o 'job-%j.out' "$@")
-for ((i = 0; i < 900; i++)); do
+for ((i = 0; i < 1500; i++)); do
     ! ended || break
     sleep 0.1
 done
