@@ -207,6 +207,28 @@ def test_pages_have_what_help_says():
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_what_is_written_into_a_page(tmp_path):
+    help_text = "Options:\n  -n,--lines N     the last -n lines\n  --all=[HOW]      all\n"
+    sources = {"dtask x": manual["parse_help"](help_text)}
+    page = tmp_path / "x.1"
+    lines = '.\\" help: dtask x --lines\nold\n.\\" more\nMore.\n'
+    page.write_text(lines + '.\\" help: dtask x --all\n.\\" more\n')
+    assert manual["written"](page, sources).splitlines() == [
+        '.\\" help: dtask x --lines', ".TP", "\\fB\\-n\\fR, \\fB\\-\\-lines\\fR \\fIN\\fR",
+        "The last \\-n lines.", '.\\" more', "More.",
+        '.\\" help: dtask x --all', ".TP", "\\fB\\-\\-all\\fR=[\\fIHOW\\fR]", "All.", '.\\" more',
+    ]  # fmt: skip
+    for text, error in [
+        (lines, r'no line \.\\" help: dtask x --all'),
+        (lines + lines, r'more than one line \.\\" help: dtask x --lines'),
+        (lines.replace("--lines", "--line"), "dtask x has no --line: take its entry away"),
+        (lines.replace("more", "less"), r'no line \.\\" more behind'),
+    ]:
+        page.write_text(text)
+        with pytest.raises(Exception, match=error):
+            manual["written"](page, sources)
+
+
 def test_every_page_is_installed():
     listed = (TREE / "man/Makefile.inc").read_text()
     assert sorted(re.findall(r"man/man\d/[\w.-]+", listed)) == [
