@@ -69,9 +69,13 @@ Result<Said> status(const StatusRequest &request, const Env &env) {
             pings[n].address = info->workers[n].about.address;
         ask_all(pings, connection->token, proto::make_frame("ping"), "pong");
     }
-    if (!request.json) return Said{table(*info, connection->node, pings)};
+    const auto &page = connection->dashboard;
+    if (!request.json)
+        return Said{table(*info, connection->node, pings) +
+                    (page.empty() ? "" : "page: " + printable(page) + '\n')};
 
     Json json = answer->header;
+    if (!page.empty()) json.set("dashboard", page);
     auto workers = json.member("workers");
     for (std::size_t n = 0; n < pings.size() && workers; n++) {
         Json row = workers->at(n);

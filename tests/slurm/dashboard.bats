@@ -40,11 +40,14 @@ one_done() {
     page /status -b jar >status.json
     status_is 200
     as_user dtask status --json --scheduler-file .dtask/"$job".0.json >said.json
-    python3 - said.json status.json <<'END'
+    as_user dtask status --scheduler-file .dtask/"$job".0.json >said
+    expect_line said "^page: ${url//\?/\\?}$" 1
+    python3 - said.json status.json "$key" <<'END'
 import json, sys
-said, shown = (json.load(open(name)) for name in sys.argv[1:])
+said, shown = (json.load(open(name)) for name in sys.argv[1:3])
 for name in ("id", "engine", "address", "expected"):
     assert said[name] == shown[name], name
+assert said["dashboard"].endswith(sys.argv[3])
 assert said["tasks"]["done"] == shown["tasks"]["done"]
 names = lambda state: [(w["name"], w["node"], w["memory_limit"]) for w in state["workers"]]
 assert names(said) == names(shown) and len(names(said)) == 2
