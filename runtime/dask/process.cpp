@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/log.h"
+#include "runtime/launch/interpreter.h"
 
 namespace dtask::dask {
 
@@ -77,15 +78,11 @@ void Process::on_reaped(int status) {
 }
 
 Result<SpawnSpec> dask_command(const std::string &role, const Env &env) {
-    auto python = find_program(env.get_or("DTASK_PYTHON", "python3"), env.get_or("PATH", ""));
-    if (!python) return fail_from(std::move(python), "interpreter of Dask");
-    SpawnSpec spec;
-    spec.program = *python;
-    spec.argv = {*python, "-m", "dtask._dask", role};
-    spec.env = env;
-    spec.many_descriptors = role == "scheduler";
+    auto spec = launch::python_command(env, {"dtask._dask", role});
+    if (!spec) return fail_from(std::move(spec), "interpreter of Dask");
+    spec->many_descriptors = role == "scheduler";
     if (auto scratch = env.get("DTASK_SCRATCH"))
-        spec.env.set("TMPDIR", *scratch); // what is left in it goes with the step
+        spec->env.set("TMPDIR", *scratch); // what is left in it goes with the step
     return spec;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/launch/interpreter.h"
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <optional>
 
@@ -8,7 +10,6 @@
 #include <unistd.h>
 
 #include "lib/base/fd.h"
-#include "lib/base/spawn.h"
 #include "lib/base/strings.h"
 
 namespace dtask::launch {
@@ -20,7 +21,10 @@ constexpr std::size_t longest_line = 256; // of #!, as the kernel takes it
 
 using Words = std::vector<std::string>;
 
+constexpr char separator = '\x1f'; // of words in container_variable
+
 struct Invocation {
+    Words container; ///< the words in front of python
     std::string python;
     Words arguments; ///< Python's own
 };
@@ -57,6 +61,33 @@ Words after_env(const Words &arguments) {
     return {arguments.begin() + static_cast<std::ptrdiff_t>(n), arguments.end()};
 }
 
+// Options of `apptainer exec` whose value is a word of its own.
+constexpr std::array container_options{
+    "-B",          "--bind",      "-H",         "--home",     "-o",        "--overlay",
+    "-W",          "--workdir",   "-S",         "--scratch",  "--cwd",     "--pwd",
+    "--mount",     "--env",       "--env-file", "--app",      "--network", "--network-args",
+    "--pem-path",  "--fusemount", "--security", "--hostname", "--dns",     "--add-caps",
+    "--drop-caps", "--no-mount",
+};
+
+// Which of the arguments begins the command that a container runs; 0 where this is none.
+std::size_t in_container(const std::string &command, const Words &arguments) {
+    auto name = base_name(command);
+    auto begin = arguments.begin(), end = arguments.end();
+    if (name == "ch-run") {
+        auto mark = std::find(begin, end, "--");
+        return mark == end ? 0 : static_cast<std::size_t>(mark - begin) + 1;
+    }
+    if (name != "apptainer" && name != "singularity") return 0;
+    auto word = std::find_if(begin, end, [](const auto &w) { return !w.starts_with('-'); });
+    if (word == end || *word != "exec") return 0;
+    for (++word; word != end && word->starts_with('-'); ++word)
+        if (std::ranges::find(container_options, *word) != container_options.end())
+            if (++word == end) return 0;
+    // The image, and what it runs.
+    return end - word < 2 ? 0 : static_cast<std::size_t>(word - begin) + 1;
+}
+
 // Interpreter and its one argument, which may be several words for `env -S`.
 Words first_line(const std::string &path) {
     auto file = open_file(path, O_RDONLY | O_NOCTTY | O_NONBLOCK);
@@ -69,24 +100,31 @@ Words first_line(const std::string &path) {
 }
 
 std::optional<Invocation> python_of(const Env &task, std::string command, Words arguments) {
+    Words container;
     for (unsigned layer = 0; layer < most_layers; layer++) {
-        if (base_name(command).starts_with("python")) return Invocation{command, arguments};
+        if (base_name(command).starts_with("python"))
+            return Invocation{std::move(container), command, arguments};
         Words inner;
         if (base_name(command) == "env") {
             inner = after_env(arguments);
+        } else if (auto n = static_cast<std::ptrdiff_t>(in_container(command, arguments)); n > 0) {
+            container.push_back(command);
+            container.insert(container.end(), arguments.begin(), arguments.begin() + n);
+            inner.assign(arguments.begin() + n, arguments.end());
         } else {
             auto path = find_program(command, task.get_or("PATH", ""));
-            if (!path) return {};
+            if (!path) break;
             inner = first_line(*path);
-            if (inner.empty()) return {};
+            if (inner.empty()) break;
             inner.push_back(*path);
             inner.insert(inner.end(), arguments.begin(), arguments.end());
         }
-        if (inner.empty()) return {};
+        if (inner.empty()) break;
         command = inner.front();
         arguments.assign(inner.begin() + 1, inner.end());
     }
-    return {};
+    if (container.empty()) return {};
+    return Invocation{std::move(container), "python3", {}};
 }
 
 } // namespace
@@ -97,6 +135,37 @@ std::string executor_python(const Env &task, const std::string &command,
         return std::string(*chosen);
     auto invocation = python_of(task, command, arguments);
     return invocation ? invocation->python : "python3";
+}
+
+std::vector<std::string> container_words(const Env &task, const std::string &command,
+                                         const std::vector<std::string> &arguments) {
+    if (auto chosen = task.get("DTASK_PYTHON"); chosen && !chosen->empty()) return {};
+    auto invocation = python_of(task, command, arguments);
+    return invocation ? std::move(invocation->container) : Words{};
+}
+
+Result<SpawnSpec> python_command(Env env, const std::vector<std::string> &module) {
+    SpawnSpec spec;
+    if (auto words = env.get_or(container_variable, ""); !words.empty())
+        for (auto word : split(words, separator)) spec.argv.emplace_back(word);
+    spec.argv.push_back(env.get_or("DTASK_PYTHON", "python3"));
+    auto program = find_program(spec.argv.front(), env.get_or("PATH", ""));
+    if (!program) return fail_from(std::move(program));
+    spec.program = spec.argv.front() = std::move(*program);
+    spec.argv.emplace_back("-m");
+    spec.argv.insert(spec.argv.end(), module.begin(), module.end());
+    env.unset(container_variable);
+    spec.env = std::move(env);
+    return spec;
+}
+
+std::string container_text(const std::vector<std::string> &words) {
+    std::string text;
+    for (const auto &word : words) {
+        if (!text.empty()) text += separator;
+        text += word;
+    }
+    return text;
 }
 
 std::string script_directory(const Env &task, const std::string &command,

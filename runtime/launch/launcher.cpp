@@ -122,10 +122,17 @@ Result<pid_t> Launcher::start_service(const char *what, const Env &env,
     return pid;
 }
 
+void Launcher::tell_container(Env &env) const {
+    env.unset(container_variable); // of a step around this one
+    auto words = container_words(env_, command_, arguments_);
+    if (!words.empty()) env.set(container_variable, container_text(words));
+}
+
 void Launcher::start_scheduler() {
     auto env =
         service_environment(env_, spec_, executor_python(env_, command_, arguments_), python_dir_);
     if (!directories_.scratch().empty()) env.set("DTASK_SCRATCH", directories_.scratch());
+    tell_container(env);
     auto pid = start_service("scheduler", env, cpus_.services, scheduler_death_signal);
     if (!pid) return on_cluster_lost(pid.error().text());
     scheduler_ = *pid;
@@ -136,6 +143,7 @@ void Launcher::start_worker() {
     auto env = worker_environment(env_, spec_, executor_python(env_, command_, arguments_),
                                   script_directory(env_, command_, arguments_),
                                   {directories_.scratch(), directories_.store()}, python_dir_);
+    tell_container(env);
     if (!arguments_.empty() && model::runs_commands(command_, arguments_.front()))
         env.set(commands_variable, "1");
     auto starts = worker_restarts_ + worker_redials_;

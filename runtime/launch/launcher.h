@@ -55,6 +55,7 @@ private:
     Result<void> begin();
     Result<pid_t> start_service(const char *what, const Env &env,
                                 const std::optional<cpu_set_t> &cpus, int death_signal);
+    void tell_container(Env &env) const;
     void start_scheduler();
     void start_worker();
     Result<void> prepare_dask();

@@ -13,6 +13,7 @@
 #include "lib/model/slots.h"
 #include "runtime/dask/worker.h"
 #include "runtime/launch/handover.h"
+#include "runtime/launch/interpreter.h"
 #include "runtime/launch/limits.h"
 #include "runtime/launch/place.h"
 #include "runtime/worker/worker.h"
@@ -78,12 +79,16 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     settings.first_slot = std::uint64_t{spec.rank} * spec.cpus_per_task + 1;
     settings.lazy = env.get(launch::commands_variable).has_value();
     env.unset(launch::commands_variable);
-    auto python = find_program(env.get_or("DTASK_PYTHON", "python3"), env.get_or("PATH", ""));
-    if (!python && settings.lazy) python = "python3"; // told if a function comes
-    if (!python) return fail_from(std::move(python), "interpreter of the workers");
+    bool contained = env.get(launch::container_variable).has_value();
+    auto python = launch::python_command(env, {"dtask.executor"});
     auto &executor = settings.executor;
-    executor.program = *python;
-    executor.argv = {*python, "-m", "dtask.executor"};
+    if (python)
+        executor = std::move(*python);
+    else if (settings.lazy) // told if a function comes
+        executor.argv = {"python3", "-m", "dtask.executor"}, executor.program = "python3";
+    else
+        return fail_from(std::move(python), "interpreter of the workers");
+    env.unset(launch::container_variable);
     // An executor sees a store only where the worker could open it.
     settings.store.directory = env.get_or(launch::store_variable, "");
     env.unset(launch::store_variable);
@@ -97,9 +102,10 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     executor.env.set("DTASK_WORKER", about.name);
     executor.env.set("DTASK_TOKEN", spec.token); // a function may be a client
     executor.oom_score_adj = first_to_die;
-    if (executor.env.get_or(nursery_variable, "on") != "off") {
+    // Whether what it forks becomes ours is a container's secret.
+    if (!contained && executor.env.get_or(nursery_variable, "on") != "off") {
         settings.nursery = executor;
-        settings.nursery.argv = {*python, "-m", "dtask._nursery"};
+        settings.nursery.argv.back() = "dtask._nursery";
         settings.nursery.oom_score_adj = 0; // it makes the executors first to die
     }
     return settings;

@@ -196,6 +196,56 @@ START_TEST(test_interpreter) {
 }
 END_TEST
 
+static std::string joined(const std::vector<std::string> &words, char between) {
+    std::string text;
+    for (const auto &word : words) (text.empty() ? text : text += between) += word;
+    return text;
+}
+
+// A container in front of Python is kept, and what runs in it seen through.
+START_TEST(test_interpreter_in_a_container) {
+    test::Scratch scratch;
+    Env env;
+    env.set("PATH", scratch.path());
+    auto words = [&](const std::string &command, const std::vector<std::string> &arguments) {
+        auto all = container_words(env, command, arguments);
+        if (!all.empty()) all.push_back(executor_python(env, command, arguments));
+        return joined(all, ' ');
+    };
+    ck_text_eq(words("apptainer", {"exec", "x.sif", "python3", "s.py"}),
+               "apptainer exec x.sif python3");
+    ck_text_eq(script_directory(env, "apptainer", {"exec", "x.sif", "python3", "-u", "/w/s.py"}),
+               "/w");
+    ck_text_eq(words("/opt/bin/singularity", {"-q", "exec", "-B", "/usr/lib/python3", "--nv",
+                                              "docker://python:3.11", "/v/bin/python", "s.py"}),
+               "/opt/bin/singularity -q exec -B /usr/lib/python3 --nv docker://python:3.11 "
+               "/v/bin/python");
+    ck_text_eq(words("ch-run", {"-w", "image", "--", "env", "A=1", "python3.9", "s.py"}),
+               "ch-run -w image -- python3.9");
+    // A script: as without a container, by its first line, or else `python3`.
+    must(replace_file(scratch / "s", "#!/v/bin/python3 -u\n", 0700));
+    ck_text_eq(words("apptainer", {"exec", "x.sif", "s"}), "apptainer exec x.sif /v/bin/python3");
+    ck_text_eq(words("apptainer", {"exec", "x.sif", "only-there"}), "apptainer exec x.sif python3");
+    for (const auto &other : std::vector<std::vector<std::string>>{
+             {}, {"run", "x.sif", "python3"}, {"exec"}, {"exec", "x.sif"}, {"exec", "-B"}})
+        ck_text_eq(words("apptainer", other), "");
+    ck_text_eq(words("ch-run", {"image", "python3"}), "");
+    ck_text_eq(words("time", {"python3", "s.py"}), "");
+
+    // As a service starts it: the program as it was found, Python as it is called there.
+    auto apptainer = scratch / "apptainer";
+    must(replace_file(apptainer, "#!/bin/sh\n", 0700));
+    auto of = container_words(env, "apptainer", {"exec", "a b.sif", "python3"});
+    env.set(container_variable, container_text(of));
+    auto spec = must(python_command(env, {"m", "x"}));
+    ck_text_eq(spec.program, apptainer);
+    ck_text_eq(joined(spec.argv, '|'), apptainer + "|exec|a b.sif|python3|-m|m|x");
+    ck_assert(!spec.env.get(container_variable));
+    env.set("DTASK_PYTHON", "/v/bin/python");
+    ck_text_eq(words("apptainer", {"exec", "x.sif", "python3"}), "");
+}
+END_TEST
+
 // Python behind `env` and behind the first line of a script.
 START_TEST(test_interpreter_of_a_script) {
     test::Scratch scratch;
@@ -657,6 +707,7 @@ Suite *suite() {
                       test_worker_environment,
                       test_dask_environment,
                       test_interpreter,
+                      test_interpreter_in_a_container,
                       test_interpreter_of_a_script,
                       test_python_directory,
                       test_script_directory,
