@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/ev/loop.h"
 
+#include <csignal>
 #include <cstdlib>
 #include <utility>
 
@@ -104,6 +105,11 @@ Ticker::Ticker(Loop &loop, std::int64_t ms, std::function<void()> callback)
 Signal::Signal(Loop &loop, int number, std::function<void()> callback)
     : Source(loop, number, EV_SIGNAL | EV_PERSIST, std::move(callback)) {
     event_add(raw(), nullptr);
+    // Who starts us may have it blocked: slurmstepd of Slurm 25.05 does with SIGCHLD.
+    sigset_t mask;
+    ::sigemptyset(&mask);
+    ::sigaddset(&mask, number);
+    ::pthread_sigmask(SIG_UNBLOCK, &mask, nullptr);
 }
 
 Readable::Readable(Loop &loop, int fd, std::function<void()> callback)

@@ -113,6 +113,7 @@ public:
     Ticker(Loop &loop, std::int64_t ms, std::function<void()> callback);
 };
 
+/// Unblocks the signal, and leaves it so.
 class Signal : public Source {
 public:
     Signal(Loop &loop, int number, std::function<void()> callback);

@@ -133,7 +133,8 @@ Result<LaunchSpec> launch_from_text(std::string_view text) {
         if (taken == Taken::no) taken = take_number<std::uint32_t>(spec, numbers32, key, value);
         if (taken == Taken::no) taken = take_number<std::uint64_t>(spec, numbers64, key, value);
         if (taken == Taken::no) taken = take_number<std::uint16_t>(spec, numbers16, key, value);
-        if (taken == Taken::no) return fail("an unknown key");
+        if (taken == Taken::no)
+            return fail("an unknown key: the plugin and dtaskd are of different versions");
         if (taken == Taken::bad) return fail(key + ": not a number, or out of range");
     }
     for (std::string_view key : {"token", "job", "step", "rank", "ntasks", "local_rank",

@@ -340,7 +340,9 @@ std::string printable(std::string_view value) {
 
 Result<void> set_from_text(Options &options, std::string_view key, std::string_view value) {
     auto option = find_key(key);
-    if (!option) return fail("an unknown key");
+    if (!option)
+        return fail(
+            "an unknown option: srun's plugin, the node's and dtaskd are not all of one version");
     const auto &row = row_of(*option);
     // An empty value is the default of those that have no word for it.
     if (value.empty() && row.get(Options{}).empty()) return {};

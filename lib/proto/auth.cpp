@@ -12,7 +12,7 @@ namespace dtask::proto {
 
 namespace {
 
-constexpr std::string_view magic = "dtask-1\n";
+constexpr std::string_view family = "dtask-"; // before the version
 constexpr std::size_t nonce_size = 32;
 constexpr std::string_view accept_label = "dtask accept", initiate_label = "dtask initiate",
                            derive_label = "dtask derive";
@@ -78,6 +78,17 @@ std::string Token::hex() const {
     return to_hex({reinterpret_cast<const char *>(bytes_.data()), bytes_.size()});
 }
 
+std::string other_version(std::string_view bytes) {
+    bytes = bytes.substr(0, magic.size());
+    if (bytes.size() < magic.size() || bytes == magic || !bytes.starts_with(family)) return {};
+    auto version = bytes.substr(family.size());
+    version = version.substr(0, version.find_first_not_of("0123456789"));
+    return "it speaks version " + std::string(version.empty() ? "?" : version) +
+           " of dtask's protocol, and this is version " +
+           std::string(magic.substr(family.size(), magic.size() - family.size() - 1)) +
+           ": dtask must be of one version on both sides";
+}
+
 Initiator::Initiator(const Token &token, Role role, std::uint16_t port, std::string_view nonce)
     : token_(token), hello_(magic) {
     hello_ += static_cast<char>(role);
@@ -87,6 +98,7 @@ Initiator::Initiator(const Token &token, Role role, std::uint16_t port, std::str
 }
 
 Result<std::string> Initiator::prove(std::string_view answer) const {
+    if (auto other = other_version(answer); !other.empty()) return fail(other);
     if (answer.size() != answer_size || !answer.starts_with(magic))
         return fail("not a dtask scheduler or worker");
     auto nonce = answer.substr(magic.size(), nonce_size);
@@ -101,6 +113,7 @@ Acceptor::Acceptor(const Token &token, std::uint16_t port, std::string_view nonc
       nonce_(nonce.empty() ? random_bytes(nonce_size) : std::string(nonce)) {}
 
 Result<std::string> Acceptor::answer(std::string_view hello) {
+    if (auto other = other_version(hello); !other.empty()) return fail(other);
     if (hello.size() != hello_size || !hello.starts_with(magic)) return fail("not a dtask peer");
     if (hello.substr(magic.size() + 1, 2) != port_bytes(port_))
         return fail("it dialled another port: a relay");

@@ -35,6 +35,14 @@ std::string derive(const Token &token, std::string_view purpose);
 /// Whether they are the same, in a time that tells nothing of where they differ.
 bool same_secret(std::string_view a, std::string_view b);
 
+/// Begins hello and answer, with the protocol's version. The size of both stays what it is in all
+/// versions, so that the two sides of different ones can say so.
+constexpr std::string_view magic = "dtask-1\n";
+
+/// What is wrong where a peer's first bytes are another version's; empty where they are not, or are
+/// fewer than magic.size(). Not proved: for messages only.
+std::string other_version(std::string_view bytes);
+
 constexpr std::size_t hello_size = 48, answer_size = 72, proof_size = 32;
 
 /// The side that connected.

@@ -73,7 +73,7 @@ void Link::end(const std::string &why) {
     if (state_ == State::closed) return;
     bool proven = state_ == State::open;
     close();
-    if (callbacks_.on_closed) callbacks_.on_closed(proven, why);
+    if (callbacks_.on_closed) callbacks_.on_closed(proven, refused_.empty() ? why : refused_);
 }
 
 void Link::on_data() {
@@ -91,7 +91,15 @@ void Link::on_data() {
 }
 
 Result<bool> Link::step_initiator(const Initiator &initiator) {
-    if (stream_.available() < answer_size) return false;
+    if (stream_.available() < answer_size) {
+        // A peer of another version says no more than that.
+        auto first = stream_.peek(std::min(stream_.available(), magic.size()));
+        if (auto other = other_version(first); !other.empty()) {
+            other_version_ = true;
+            return fail(other);
+        }
+        return false;
+    }
     auto proof = initiator.prove(stream_.take(answer_size));
     if (!proof) return fail_from(std::move(proof));
     stream_.write(std::string_view(*proof));
@@ -100,9 +108,16 @@ Result<bool> Link::step_initiator(const Initiator &initiator) {
 }
 
 Result<bool> Link::step_acceptor(Acceptor &acceptor) {
+    // Told which version this is, a peer of another one goes; it can prove nothing.
+    if (!refused_.empty()) return stream_.available() == 0 ? Result<bool>(false) : fail(refused_);
     if (stream_.available() < (answered_ ? proof_size : hello_size)) return false;
     if (!answered_) {
-        auto answer = acceptor.answer(stream_.take(hello_size));
+        auto hello = stream_.take(hello_size);
+        auto answer = acceptor.answer(hello);
+        if (refused_ = other_version(hello); !refused_.empty()) {
+            stream_.write(magic);
+            return true;
+        }
         if (!answer) return fail_from(std::move(answer));
         stream_.write(std::string_view(*answer));
         answered_ = true;

@@ -50,6 +50,8 @@ public:
     /// Bytes of frames that the kernel does not have yet.
     std::size_t pending() const { return stream_.pending(); }
     bool open() const { return state_ == State::open; }
+    /// An initiator was closed because its peer speaks another version of the protocol.
+    bool is_other_version() const { return other_version_; }
     std::string local_host() const { return stream_.local_host(); }
     /// From now on closes a peer whose machine answers nothing for `limit_ms`: one that was
     /// switched off, or whose network was cut. What a process does plays no part in it.
@@ -74,6 +76,8 @@ private:
     Callbacks callbacks_;
     State state_ = State::proving;
     bool answered_ = false; // an acceptor has sent its half
+    bool other_version_ = false;
+    std::string refused_; ///< why an acceptor will not have its peer, which was told so
     Role role_;
     std::variant<Initiator, Acceptor> proof_;
     ev::Timer deadline_;

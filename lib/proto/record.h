@@ -13,6 +13,11 @@
 
 namespace dtask::proto {
 
+/// The version of this protocol, and the variable by which an executor learns its worker's: one
+/// that speaks another ends at once with exit_code::other_version.
+constexpr std::string_view executor_protocol = "1";
+constexpr std::string_view executor_protocol_variable = "DTASK_EXECUTOR_PROTOCOL";
+
 enum class RecordKind : std::uint8_t {
     function = 1,
     call = 2,

@@ -19,6 +19,7 @@ MAX_HEADER = 16 << 20  # bytes
 MAX_PAYLOAD = 256 << 20  # bytes
 MAX_VALUE = 64 << 20  # bytes of one pickled function, argument tuple or result
 
+_FAMILY = b"dtask-"  # of MAGIC, before the version
 _LENGTHS = Struct("<II")
 _BUFFER = 256 << 10  # bytes
 
@@ -62,19 +63,34 @@ def initiate(sock, token, role, nonce=None, port=None):
     hello = MAGIC + HELLO.pack(role, port) + (nonce or os.urandom(32))
     sock.sendall(hello)
     answer = _receive(sock, 72)
+    if answer and answer[:8] != MAGIC:
+        raise ConnectError(_not_ours(answer))
     if len(answer) < 72:
-        if answer and not answer.startswith(MAGIC):
-            raise ConnectError("what listens there is not a dtask scheduler of protocol 1")
         raise ConnectError("the peer closed the connection in the handshake")
-    if answer[:8] != MAGIC:
-        raise ConnectError("what listens there is not a dtask scheduler of protocol 1")
     nonce_a, proof = answer[8:40], answer[40:]
     if not hmac.compare_digest(proof, mac(token, b"dtask accept", hello, nonce_a)):
         raise ConnectError("the scheduler there does not hold this token")
     sock.sendall(mac(token, b"dtask initiate", hello, nonce_a))
 
 
+def _not_ours(answer):
+    """What is wrong with an answer of other first bytes."""
+    if not answer.startswith(_FAMILY):
+        return "what listens there is not a dtask scheduler of protocol " + _version(MAGIC)
+    return (
+        f"the scheduler there speaks version {_version(answer)} of dtask's protocol, and this "
+        f"package, in {os.path.dirname(__file__)}, version {_version(MAGIC)}: "
+        "dtask must be of one version on both sides"
+    )
+
+
+def _version(magic):
+    return "".join(chr(byte) for byte in magic[len(_FAMILY):8] if chr(byte).isdigit()) or "?"
+
+
 def _receive(sock, size):
+    """Up to `size` bytes: fewer at end of file, or from a peer of another version, which says so
+    and goes."""
     data = b""
     while len(data) < size:
         try:
@@ -84,6 +100,8 @@ def _receive(sock, size):
         if not more:
             break
         data += more
+        if data[:8] != MAGIC[: len(data)]:
+            break
     return data
 
 

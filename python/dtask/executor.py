@@ -22,6 +22,8 @@ from . import _nesting
 from ._store import Missing, let_go, pack, pickled, store as keep
 
 CHANNEL = 3
+PROTOCOL = "1"  # of what goes over it, as the worker tells in DTASK_EXECUTOR_PROTOCOL
+OTHER_VERSION = 76  # exit code
 FUNCTION, CALL, FORGET, READY, RESULT, ERROR, TOO_LARGE, INPUT, STORED, MISSING = range(1, 11)
 BLOCKED, UNBLOCKED, CLUSTER, VOID_AHEAD = range(11, 15)
 LIMIT = 64 << 20  # bytes of a pickled value
@@ -238,6 +240,9 @@ def preload(names):
 
 def set_up(name):
     """Set the process up as functions expect it: descriptor 3, standard streams, signals."""
+    if os.environ.get("DTASK_EXECUTOR_PROTOCOL", PROTOCOL) != PROTOCOL:
+        # The package was replaced since the worker began, which knows what that means.
+        raise SystemExit(OTHER_VERSION)
     try:
         is_socket = os.fstat(CHANNEL).st_mode & 0o170000 == 0o140000
     except OSError:

@@ -29,7 +29,9 @@ Dialer::Dialer(ev::Loop &loop, const proto::Token &token, proto::Role role,
           retry_.cancel();
           patience_.cancel();
           if (link_) link_->close();
-          callbacks_.on_failed(last_failure_.empty() ? "no answer" : last_failure_);
+          callbacks_.on_failed(!version_failure_.empty() ? version_failure_
+                               : last_failure_.empty()   ? "no answer"
+                                                         : last_failure_);
       }) {
     deadline_.set(deadline_ms);
     retry_.set(0);
@@ -68,8 +70,11 @@ void Dialer::attempt() {
          .on_frame = [this](proto::Frame frame) { callbacks_.on_frame(std::move(frame)); },
          .on_closed =
              [this](bool proven, const std::string &why) {
-                 if (!proven)
-                     return next(address() + ": " + (why.empty() ? "closed by the peer" : why));
+                 if (!proven) {
+                     auto text = address() + ": " + (why.empty() ? "closed by the peer" : why);
+                     if (link_->is_other_version()) version_failure_ = text;
+                     return next(text);
+                 }
                  connected_ = false;
                  over_ = true;
                  callbacks_.on_lost(why.empty() ? "closed by the scheduler" : why);

@@ -62,6 +62,7 @@ private:
     std::size_t current_ = 0, round_size_ = 1;
     std::int64_t pause_ms_ = 4, patience_ms_ = 1'000; // of this round
     std::string last_failure_;
+    std::string version_failure_; ///< of a candidate of another version, which explains more
     ev::Timer retry_, patience_, deadline_;
     std::unique_ptr<proto::Link> link_;
 };

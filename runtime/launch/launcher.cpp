@@ -111,13 +111,19 @@ Result<void> Launcher::begin() {
 Result<pid_t> Launcher::start_service(const char *what, const Env &env,
                                       const std::optional<cpu_set_t> &cpus, int death_signal) {
     SpawnSpec spec;
-    spec.program = self_;
+    // This very program, whatever stands at its path by now: a step goes on as it began while
+    // another version is installed.
+    spec.program = "/proc/self/exe";
     spec.argv = {"dtaskd", what};
     spec.env = env;
     spec.null_stdin = true;
     spec.death_signal = death_signal;
     spec.cpus = cpus;
     auto pid = spawn(spec);
+    if (!pid) { // removed on the server of a network file system, or no /proc
+        spec.program = self_;
+        pid = spawn(spec);
+    }
     if (!pid) return fail_from(std::move(pid), std::string("starting the ") + what);
     return pid;
 }

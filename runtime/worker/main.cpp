@@ -100,6 +100,7 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
         settings.store.spill = scratch + "/spill";
     executor.env = std::move(env);
     executor.env.set("DTASK_WORKER", about.name);
+    executor.env.set(proto::executor_protocol_variable, proto::executor_protocol);
     executor.env.set("DTASK_TOKEN", spec.token); // a function may be a client
     executor.oom_score_adj = first_to_die;
     // Whether what it forks becomes ours is a container's secret.

@@ -410,6 +410,10 @@ void Worker::on_executor_dead(std::size_t slot, int status) {
     if (!calls.empty()) values_.on_executor_dead(calls.front(), executor->pid());
     if (!executor->ready() && memory_kill && make_way()) {
         log::info("an executor did not start beside calls that wait: over the memory limit");
+    } else if (!executor->ready() && WIFEXITED(status) &&
+               WEXITSTATUS(status) == exit_code::other_version) {
+        failed_starts_ = most_failed_starts; // no other one will start
+        last_start_ = "the package dtask there is of another version than this step; run it anew";
     } else if (!executor->ready()) {
         failed_starts_++;
         const auto &why = executor->why_stillborn();

@@ -86,6 +86,21 @@ def test_handshake_with_a_stranger(answer):
             _wire.initiate(ours, TOKEN, _wire.CLIENT, port=0)
 
 
+@pytest.mark.parametrize("answer, said", [
+    (b"dtask-2\n", "speaks version 2 of dtask's protocol, and this package, in .*/dtask, version 1"),
+    (b"dtask-12" + bytes(64), "speaks version 12 "),
+    (b"dtask-\xff\n", "speaks version "),
+])
+def test_handshake_with_another_version(answer, said):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(30)
+        theirs.sendall(answer)  # and it waits for us to go
+        with pytest.raises(ConnectError, match=said) as raised:
+            _wire.initiate(ours, TOKEN, _wire.CLIENT, port=0)
+        assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("entry", INDEX["frames"], ids=ids(INDEX["frames"]))
 def test_frame(entry):
     want = entry["header"], bytes.fromhex(entry["payload"])

@@ -9,7 +9,7 @@ load lib
 setup_file() {
     setup_sandbox
     # Where the user of the steps can read it.
-    gcc -Wall -Wextra -Werror -shared -fPIC -o "$DTASK_SANDBOX/neighbour.so" \
+    gcc -Wall -Wextra -Werror ${DTASK_SLURM:+-I"$DTASK_SLURM/include"} -shared -fPIC -o "$DTASK_SANDBOX/neighbour.so" \
         "$tree/tests/fakes/neighbour.c"
 }
 

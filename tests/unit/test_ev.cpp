@@ -133,6 +133,10 @@ END_TEST
 START_TEST(test_signals) {
     ev::Loop loop;
     int came = 0;
+    sigset_t inherited;
+    ::sigemptyset(&inherited);
+    ::sigaddset(&inherited, SIGUSR1);
+    ::sigprocmask(SIG_BLOCK, &inherited, nullptr);
     {
         ev::Signal signal(loop, SIGUSR1, [&] { came++; });
         ::raise(SIGUSR1);

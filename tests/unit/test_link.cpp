@@ -248,6 +248,33 @@ START_TEST(test_wrong_proof) {
 }
 END_TEST
 
+// Of another version: each side says so, and the one that was connected to tells its own.
+START_TEST(test_another_version) {
+    Stranger s;
+    auto hello = Initiator(secret, Role::client, 0).hello();
+    hello[6] = '2';
+    s.say(hello);
+    auto told = s.hear(magic.size());
+    ck_text_eq(told, magic);
+    s.fd = Fd();
+    s.expect_closed(false, "it speaks version 2 of dtask's protocol, and this is version 1");
+
+    Stranger pushes;
+    pushes.say(hello + std::string(proof_size, 'x'));
+    pushes.expect_closed(false, "it speaks version 2 ");
+    ck_assert(!pushes.end.role);
+
+    ev::Loop loop;
+    Pair pair;
+    End far;
+    far.initiate(loop, std::move(pair.one), secret, Role::client);
+    must(write_all(pair.two.get(), "dtask-2\n"));
+    wait_for(loop, "the initiator", [&] { return far.proven.has_value(); });
+    ck_contains(far.why, "it speaks version 2 of dtask's protocol, and this is version 1");
+    ck_assert(far.link->is_other_version());
+}
+END_TEST
+
 START_TEST(test_not_a_peer) {
     Stranger s;
     s.say("GET / HTTP/1.1\r\nHost: n1:20000\r\nUser-Agent: curl/7.88.1\r\n\r\n");
@@ -372,6 +399,7 @@ Suite *suite() {
     tcase_add_test(c, test_closed_by_us_is_silent);
     tcase_add_test(c, test_wrong_tokens);
     tcase_add_test(c, test_wrong_proof);
+    tcase_add_test(c, test_another_version);
     tcase_add_test(c, test_not_a_peer);
     tcase_add_test(c, test_peer_that_leaves_before_its_proof);
     tcase_add_test(c, test_half_open);
