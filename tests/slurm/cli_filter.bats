@@ -7,6 +7,8 @@ bats_require_minimum_version 1.5.0
 load lib
 
 setup() {
+    [[ -z ${DTASK_SLURM:-} || -e $DTASK_SLURM/lib/slurm/cli_filter_lua.so ]] ||
+        skip "$DTASK_SLURM was built without Lua"
     setup_step
     cp "$tree/etc/cli_filter.lua" "$work"
     cp "$(dirname "$SLURM_CONF")/cgroup.conf" "$work"

@@ -36,14 +36,15 @@ put() {
     mv "$plugstack.new" "$plugstack"
 }
 
+# beside ARGUMENT: what a task of ours sees of the argument that the neighbour changes.
 beside() {
     # With it and ours, with ours alone, with it alone, with neither.
     run_srun 60 --neighbour="$work/root" --dtask -N2 -n3 --mem-per-cpu=100 \
         python3 "$clients/neighbour.py" neighbour
     expect_code 0
-    expect_line "$out" '^client here True /mnt True NEIGHBOUR$' 1
+    expect_line "$out" "^client here True /mnt True $1$" 1
     expect_line "$out" '^workers 2$'
-    expect_line "$out" '^worker here True /mnt True NEIGHBOUR$' 1
+    expect_line "$out" "^worker here True /mnt True $1$" 1
     [[ ! -s $err ]] || fail "said: $(<"$err")"
     nothing_left
 
@@ -64,10 +65,15 @@ beside() {
 
 @test "a plugin as pyxis before ours" {
     put "required $DTASK_SANDBOX/neighbour.so" "$ours"
-    beside
+    beside NEIGHBOUR
 }
 
 @test "a plugin as pyxis after ours" {
     put "$ours" "optional $DTASK_SANDBOX/neighbour.so"
-    beside
+    # From 23.11 on the words are the task's own once one has put a program in front of them.
+    if [[ $(srun --version) =~ \ (22|23\.02)\. ]]; then
+        beside NEIGHBOUR
+    else
+        beside neighbour
+    fi
 }
