@@ -6,8 +6,8 @@
     dtask run -n 4 -- python3 lyapunov.py
 
 Each point (sigma, rho, beta) of the grid in lyapunov.json is one call of `exponent` on a worker.
-The results go to lyapunov.csv and, drawn, to lyapunov.png. The literature's value at (10, 28, 8/3)
-is 0.9056.
+The results go to lyapunov.csv and, drawn where Matplotlib is installed, to lyapunov.png. The
+literature's value at (10, 28, 8/3) is 0.9056.
 """
 
 import argparse
@@ -120,8 +120,11 @@ def write_table(path, points, results):
 
 
 def draw(path, axes, results):
-    import matplotlib
-
+    """Whether there is a picture: for that Matplotlib must be installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -143,6 +146,7 @@ def draw(path, axes, results):
     panels[0][0].set_ylabel("sigma")
     figure.colorbar(image, ax=panels[0].tolist(), label="largest Lyapunov exponent")
     figure.savefig(path, dpi=120)
+    return True
 
 
 def main():
@@ -167,7 +171,7 @@ def main():
     table = os.path.join(arguments.output, "lyapunov.csv")
     picture = os.path.join(arguments.output, "lyapunov.png")
     write_table(table, points, results)
-    draw(picture, axes, results)
+    drawn = draw(picture, axes, results)
     for point, (value, error, _) in zip(points, results):
         if np.allclose(point, CLASSIC):
             print(
@@ -175,7 +179,7 @@ def main():
                 f"(literature {LITERATURE}, difference {value - LITERATURE:+.4f})"
             )
     print(f"table:   {os.path.abspath(table)}")
-    print(f"picture: {os.path.abspath(picture)}")
+    print(f"picture: {os.path.abspath(picture) if drawn else 'none, for want of Matplotlib'}")
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ CONF
 # plugin built after `up` is picked up by the next call.
 write_plugstack() {
     local so line=
+    [[ -z ${DTASK_PLUGSTACK:-} ]] || return 0
     for so in "$build/spank/.libs/dtask.so" "$build/spank/dtask.so"; do
         if [[ -f $so ]]; then
             line="required $so launcher=$build/dtaskd"
