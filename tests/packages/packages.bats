@@ -42,9 +42,10 @@ debian() (
     timeout --kill-after=20 900 dpkg-buildpackage -b -us -uc
 )
 
+# In the same directories as Debian's, so that the compiler is asked for the same.
 enterprise() {
     timeout --kill-after=20 900 rpmbuild -tb --nodeps --define "_topdir $place/rpm" \
-        --define "optflags $flags" "$build"/dtask-*.tar.xz
+        --define '_libdir /usr/lib' --define "optflags $flags" "$build"/dtask-*.tar.xz
 }
 
 # The fresh system, and a Slurm in it as a site has it: no step of the tests needs to know of the sandbox.
