@@ -82,7 +82,7 @@ setup_file() {
     chmod 755 "$place"
     mkdir "$place/sandbox"
     export place here=$BATS_TEST_DIRNAME
-    export CCACHE_DIR=$build/ccache PATH=/usr/lib/ccache:$PATH
+    export CCACHE_DIR=$build/ccache CCACHE_SLOPPINESS=locale PATH=/usr/lib/ccache:$PATH
     unset CXXFLAGS CFLAGS CPPFLAGS LDFLAGS PYTHONPATH
     recorded fresh fresh &
     if recorded release unpack_release; then
