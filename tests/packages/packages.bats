@@ -11,7 +11,7 @@ bats_require_minimum_version 1.5.0
 
 load ../e2e/lib
 
-flags='-O0 -U_FORTIFY_SOURCE'
+unoptimised='-O0 -U_FORTIFY_SOURCE'
 
 # recorded NAME COMMAND...: its output is in $place/NAME.log, its exit code in $place/NAME.code.
 recorded() {
@@ -36,8 +36,9 @@ unpack_release() {
 }
 
 debian() (
-    cd "$place/release"
-    export DEB_CXXFLAGS_SET=$flags DEB_CFLAGS_SET=-O0 DEB_CPPFLAGS_SET='' DEB_LDFLAGS_SET=''
+    cd "$place/release" || return
+    export DEB_CXXFLAGS_SET=$unoptimised DEB_CFLAGS_SET=-O0 DEB_CPPFLAGS_SET='' DEB_LDFLAGS_SET=''
+    # shellcheck disable=SC2155
     export DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=$(nproc)"
     timeout --kill-after=20 900 dpkg-buildpackage -b -us -uc
 )
@@ -45,7 +46,7 @@ debian() (
 # In the same directories as Debian's, so that the compiler is asked for the same.
 enterprise() {
     timeout --kill-after=20 900 rpmbuild -tb --nodeps --define "_topdir $place/rpm" \
-        --define '_libdir /usr/lib' --define "optflags $flags" "$build"/dtask-*.tar.xz
+        --define '_libdir /usr/lib' --define "optflags $unoptimised" "$build"/dtask-*.tar.xz
 }
 
 # The fresh system, and a Slurm in it as a site has it: no step of the tests needs to know of the sandbox.
@@ -96,7 +97,7 @@ teardown_file() {
     local holder
     if holder=$(cat "$place/holder" 2>/dev/null); then
         inside env DTASK_SANDBOX="$place/sandbox" "$tree/tests/slurm/sandbox" down >/dev/null 2>&1 || true
-        kill "$holder" 2>/dev/null || true
+        kill -KILL "$holder" 2>/dev/null || true # unshare(1) ignores SIGTERM
     fi
     rm -rf --one-file-system "$place"
 }
@@ -153,9 +154,9 @@ setup() { here=$BATS_TEST_DIRNAME; }
         tar -C unpacked -xf "$package.tar"
     done
     [[ $(printf '%s\n' rpm/RPMS/*/*.rpm | wc -l) == 4 ]]
-    for path in $(grep -o '/usr[^ ]*' <(grep ^optional unpacked/etc/slurm/plugstack.conf.d/dtask.conf)); do
+    while read -r path; do
         grep -qxF "$path" <<<"$files" || fail "no $path in the packages"
-    done
+    done < <(grep ^optional unpacked/etc/slurm/plugstack.conf.d/dtask.conf | grep -o '/usr[^ ]*')
     unpacked/usr/bin/dtask --version
     rpm -qp --conflicts rpm/RPMS/*/slurm-plugin-dtask-*.rpm 2>/dev/null | grep -qE '^slurm < [0-9]+\.[0-9]+$'
     rpm -qpc rpm/RPMS/*/slurm-plugin-dtask-*.rpm 2>/dev/null | grep -qx /etc/slurm/plugstack.conf.d/dtask.conf
