@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <iostream>
 #include <string_view>
-#include <deque>
 #include <utility>
 
 #include "lib/base/clock.h"
@@ -53,9 +53,10 @@ Swarm::Swarm(const Process &scheduler)
                             peer->link->send(std::move(stat));
                         }
                     }),
-      check_(loop_, 5, [this] {
-          if (until_ && until_()) loop_.stop();
-      }),
+      check_(loop_, 5,
+             [this] {
+                 if (until_ && until_()) loop_.stop();
+             }),
       feed_(loop_, [this] { feed(); }) {
     add(proto::Role::control, 1);
 }

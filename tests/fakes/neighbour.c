@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * neighbour: a SPANK plugin that does to a task what pyxis does: it gives it a root of its own (in a
- * mount namespace), another working directory, variables and arguments. For plugstack before and
+ * neighbour: a SPANK plugin that does to a task what pyxis does: it gives it a root of its own (in
+ * a mount namespace), another working directory, variables and arguments. For plugstack before and
  * after ours.
  *
  *   --neighbour=DIR     the root is bound to DIR; below it, /mnt has the file `neighbour`
@@ -31,7 +31,7 @@ static int on_option(int value, const char *argument, int remote) {
 }
 
 static struct spank_option option = {"neighbour", "DIR", "Give tasks a root of their own at DIR.",
-                                     1, 0, on_option};
+                                     1,           0,     on_option};
 
 int slurm_spank_init(spank_t spank, int argc, char **argv) {
     (void)argc;

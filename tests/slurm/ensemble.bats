@@ -54,8 +54,8 @@ all_there() {
     [[ -z $(awk '$1 > 1' good) ]] || fail "twice in the job log: $(awk '$1 > 1' good | head -n 3)"
     awk -F'\t' 'NR > 1 && $7 == 3 { print $9 }' log | sort -u >bad
     (($(wc -l <bad) == failing)) || fail "$(wc -l <bad) jobs failed"
-    sort ran | uniq -c >times
-    (($(wc -l <times) == jobs - failing)) || fail "$(wc -l <times) cases ran"
+    sort ran | uniq -c >"times"
+    (($(wc -l <"times") == jobs - failing)) || fail "$(wc -l <"times") cases ran"
     twice=$(awk '$1 > 1' times | wc -l)
     echo "# $twice ran twice"
     ((twice <= most_twice)) || fail "$twice ran twice"

@@ -22,7 +22,7 @@ submit() {
     local field
     # On one node, so that they could meet.
     write_job "for n in 1 2; do" \
-        "srun -N1 -n3 --exact python3 $clients/apart.py $work/go >\$n.out &" done wait
+        "srun -N1 -n3 --exact python3 $clients/apart.py $work/go >\$n.out &" "done" wait
     sed -i 's/-N2 -n3/-N1 -n6/' job.sh
     submit
     both() { grep -qs '^held' 1.out && grep -qs '^held' 2.out; }
@@ -82,7 +82,6 @@ submit() {
 
 @test "--signal: the client has time to save and end with its code before the time limit" {
     # Slurm sends it within a minute of what was asked for: N is from when it may come.
-    local began
     start_step "${request[@]}" -t 1 --signal=USR1@60 python3 "$clients/saves.py" "$work/saved" 21
     end_step 120
     expect_code 21

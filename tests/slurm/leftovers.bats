@@ -36,7 +36,7 @@ ours_gone() { [[ -z $(our_cgroups) ]]; }
     step_ended || kill "$step_pid"
     step_pid=''
 }
-nodes_idle() { [[ -z $(sinfo -h -o %t | grep -v '^idle$') ]]; }
+nodes_idle() { ! sinfo -h -o %t | grep -qv '^idle$'; }
 
 # Alone on its node: no launcher is left there to clear up after it.
 alone() {

@@ -80,6 +80,6 @@ small_places() {
     cat "$err"
     expect_line "$err" 'task 2 on \S+ cannot serve: .*fork: Resource temporarily unavailable' 1
     expect_line "$err" 'scheduler file: .*Permission denied' 1
-    cd ..
+    cd "$work"
     nothing_left
 }

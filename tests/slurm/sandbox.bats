@@ -150,6 +150,7 @@ up_fast() { below "$(since "$1")" 5; }
     [[ $(wc -w <<<"$nodes") == 2 ]] || fail "names: $output"
 
     # From host to host, by both networks, and not from outside by the fast one.
+    # shellcheck disable=SC2086 # a word each
     set -- $nodes
     run -0 timeout 20 "$sandbox" on "$1" bash -c 'exec 3<>/dev/tcp/$0/$1' "10.77.$slot.2" "$((17002 + 100 * slot))"
     run -0 timeout 20 "$sandbox" on "$1" bash -c 'exec 3<>/dev/tcp/$0/$1' "10.78.$slot.2" "$((17002 + 100 * slot))"

@@ -116,7 +116,8 @@ START_TEST(test_what_a_site_permits) {
     ck_assert(must(parse({"engines=dask", "engine=dask"})).engines.contains(model::Engine::dask));
     // The order of the words is nobody's business.
     must(parse({"interface=ib0", "interfaces=ib0"}));
-    ck_contains(error_of(parse({"engines=dask"})), "its defaults: --dtask=native: not at this site");
+    ck_contains(error_of(parse({"engines=dask"})),
+                "its defaults: --dtask=native: not at this site");
     ck_contains(error_of(parse({"interface=ib0", "interfaces=eth0"})),
                 "its defaults: --dtask-interface=ib0: not at this site");
 }
