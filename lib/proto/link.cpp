@@ -91,15 +91,13 @@ void Link::on_data() {
 }
 
 Result<bool> Link::step_initiator(const Initiator &initiator) {
-    if (stream_.available() < answer_size) {
-        // A peer of another version says no more than that.
-        auto first = stream_.peek(std::min(stream_.available(), magic.size()));
-        if (auto other = other_version(first); !other.empty()) {
-            other_version_ = true;
-            return fail(other);
-        }
-        return false;
+    // A peer of another version says no more than that.
+    auto first = stream_.peek(std::min(stream_.available(), magic.size()));
+    if (auto other = other_version(first); !other.empty()) {
+        other_version_ = true;
+        return fail(other);
     }
+    if (stream_.available() < answer_size) return false;
     auto proof = initiator.prove(stream_.take(answer_size));
     if (!proof) return fail_from(std::move(proof));
     stream_.write(std::string_view(*proof));
@@ -113,11 +111,11 @@ Result<bool> Link::step_acceptor(Acceptor &acceptor) {
     if (stream_.available() < (answered_ ? proof_size : hello_size)) return false;
     if (!answered_) {
         auto hello = stream_.take(hello_size);
-        auto answer = acceptor.answer(hello);
         if (refused_ = other_version(hello); !refused_.empty()) {
             stream_.write(magic);
             return true;
         }
+        auto answer = acceptor.answer(hello);
         if (!answer) return fail_from(std::move(answer));
         stream_.write(std::string_view(*answer));
         answered_ = true;

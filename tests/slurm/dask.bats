@@ -18,11 +18,6 @@ of_workers() { awk -v n="$1" '$1 == "worker" { print $n }' "$out" | sort | paste
 silent() { [[ ! -s $err ]] || fail "said: $(<"$err")"; }
 # Not more than that: a traceback or a complaint of Dask's would be a second line.
 one_line() { (($(wc -l <"$err") == 1)) || fail "said: $(<"$err")"; }
-ended_within() {
-    local took
-    took=$(awk "BEGIN { print $ended - $(field end) }")
-    below "$took" "$1" || fail "srun ended $took s after the client, limit $1 s"
-}
 
 @test "packed, 4 CPUs a task: workers, threads, limits, names, scratch, one port each" {
     # By a script's first line, found by PATH: its Python is everybody's.

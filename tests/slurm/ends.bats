@@ -5,12 +5,6 @@ bats_require_minimum_version 1.5.0
 
 load lib
 
-# Seconds from the client's end to srun's.
-delay() { awk "BEGIN { printf \"%.3f\", $ended - $(field end) }"; }
-ended_within() { below "$(delay)" "$1" || fail "srun ended $(delay) s after the client, limit $1 s"; }
-
-client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
-
 @test "the client's exit code is srun's" {
     client_ends exit 7
     expect_code 7

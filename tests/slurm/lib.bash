@@ -152,6 +152,16 @@ end_step() {
     step_pid=''
 }
 
+# A step whose client ends in a way of its own; see the script.
+client_ends() { step "${request[@]}" python3 "$clients/ends.py" "$@"; }
+
+# ended_within SECONDS: srun was no later than that after the client, which printed `end TIME`.
+ended_within() {
+    local took
+    took=$(awk "BEGIN { printf \"%.3f\", $ended - $(field end) }")
+    below "$took" "$1" || fail "srun ended $took s after the client, limit $1 s"
+}
+
 # ---- the nodes of a sandbox that this file has for itself ---------------------------------------
 
 # node_with NODE COMMANDS: its slurmd starts again in a mount namespace of its own, in which the
