@@ -82,12 +82,14 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
     bool contained = env.get(launch::container_variable).has_value();
     auto python = launch::python_command(env, {"dtask.executor"});
     auto &executor = settings.executor;
-    if (python)
-        executor = std::move(*python);
-    else if (settings.lazy) // told if a function comes
-        executor.argv = {"python3", "-m", "dtask.executor"}, executor.program = "python3";
-    else
+    if (!python && !settings.lazy)
         return fail_from(std::move(python), "interpreter of the workers");
+    if (python) {
+        executor = std::move(*python);
+    } else { // told if a function comes
+        executor.program = "python3";
+        executor.argv = {"python3", "-m", "dtask.executor"};
+    }
     env.unset(launch::container_variable);
     // An executor sees a store only where the worker could open it.
     settings.store.directory = env.get_or(launch::store_variable, "");
