@@ -215,10 +215,8 @@ def test_the_end_of_the_cluster(top, running):
 def test_a_cluster_that_is_lost(top, running):
     one = top()
     one.shows("q quits")
-    for pid in running.processes():
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            if b"scheduler" in file.read():
-                os.kill(pid, signal.SIGKILL)
+    for pid in running.processes("scheduler"):
+        os.kill(pid, signal.SIGKILL)
     assert one.end() == 70
     assert b"dtask top: the scheduler of 0." in one.process.stderr.read()
 

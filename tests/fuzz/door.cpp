@@ -2,7 +2,10 @@
 //
 // A peer with the token at a worker's door: what it asks for it gets in whole
 // pieces or not at all, and others are still served after it.
+#include <cerrno>
+
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -53,8 +56,13 @@ struct Worker {
         // Gone by a reset, so that thousands leave no ports behind.
         linger at_once{1, 0};
         ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-        promise(::connect(socket.get(), reinterpret_cast<sockaddr *>(&address), // NOLINT
-                          sizeof address) == 0);
+        auto done = ::connect(socket.get(), reinterpret_cast<sockaddr *>(&address), // NOLINT
+                              sizeof address);
+        // libFuzzer's alarm interrupts the call, never the connection itself: that goes on.
+        promise(done == 0 || errno == EINTR);
+        pollfd writable{socket.get(), POLLOUT, 0};
+        while (::poll(&writable, 1, -1) < 0) promise(errno == EINTR);
+        promise(writable.revents == POLLOUT);
         return socket;
     }
 };

@@ -29,7 +29,8 @@ struct Registered {
 #define promise(condition)                                                                         \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            std::fprintf(stderr, "%s:%d: promise broken: %s\n", __FILE__, __LINE__, #condition);   \
+            std::fprintf(stderr, "%s:%d: promise broken: %s (%m)\n", __FILE__, __LINE__,           \
+                         #condition);                                                              \
             std::abort();                                                                          \
         }                                                                                          \
     } while (0)
