@@ -8,7 +8,7 @@ load lib
 
 setup() {
     setup_work
-    # Each call appends its number to `ran`; every tenth result is too large to travel with its
+    # Each call appends its number to `ran`, those from 150 on where `all` is; every tenth result is too large to travel with its
     # report, so that it stays on the worker. The client tells of each result that it has.
     cat >client.py <<'END'
 import os
@@ -20,6 +20,8 @@ import dtask
 
 def call(number, work):
     time.sleep(0.02)
+    while number >= 150 and not os.path.exists(os.path.join(work, "all")):
+        time.sleep(0.02)
     file = os.open(os.path.join(work, "ran"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.write(file, b"%d\n" % number)
     os.close(file)
@@ -52,7 +54,8 @@ of_ours() {
 none_of_ours() { [[ -z $(processes_with TEST_WORK "$work") ]]; }
 so_many() { [[ -e $1 ]] && (($(wc -l <"$1") >= $2)); }
 
-# killed PATTERN: a run in which that process is killed when 50 results are told.
+# killed PATTERN COUNT RUN: a run in which that process is killed when COUNT results are told. Leaves
+# what ran in it, and what its client was told, in ran.RUN and told.RUN.
 killed() {
     TEST_WORK="$work" dtask run -n 3 -- python3 client.py >"$out" 2>"$err" &
     local run=$!
@@ -63,28 +66,34 @@ killed() {
     wait "$run" || code=$?
     ((code != 0)) || fail "exit code 0"
     wait_for "the end of it all" 30 none_of_ours
-    mv told told.before
-    sort -n ran | uniq >ran.before
+    mv ran "ran.$3"
+    mv told "told.$3"
+}
+# none_again RUN EARLIER...: what a client had is in the journal before it has it, so that no later
+# run makes it again.
+none_again() {
+    local again
+    again=$(sort -u "ran.$1" | comm -12 - <(sort -u "${@:2}") | wc -l)
+    ((again == 0)) || fail "run $1: $again calls ran again after their results were told"
 }
 
 @test "killed and run again: what was told is not run again, and all results are right" {
-    killed '^python3 client.py' 50
-    killed '^dtaskd scheduler' 120
+    killed '^python3 client.py' 50 1
+    killed '^dtaskd scheduler' 120 2
+    touch all
     invoke 100 env TEST_WORK="$work" dtask run -n 3 -- python3 client.py
     expect_code 0
     diff <(seq 0 199) told
-    diff <(seq 0 199) <(sort -n ran | uniq)
-    # Whatever the client had has run once: that is in the journal before the client has it.
-    local twice
-    twice=$(sort -n ran | uniq -d | comm -12 <(sort told.before) <(sort -) | wc -l)
-    ((twice == 0)) || fail "$twice calls ran again after their results were told"
+    mv ran ran.3
+    diff <(seq 0 199) <(sort -nu ran.1 ran.2 ran.3)
+    none_again 2 told.1
+    none_again 3 told.1 told.2
 
     # It is the commands' form of file, and nothing of it is theirs.
     invoke 60 dtask run -n 2 -- dtask map --journal journal --resume echo ::: 1
     expect_code 0
     expect_line "$out" '^1$'
     # A run in which nothing is left to do.
-    rm ran
     invoke 100 env TEST_WORK="$work" dtask run -n 3 -- python3 client.py
     expect_code 0
     [[ ! -e ran ]] || fail "$(wc -l <ran) calls ran again"
