@@ -68,11 +68,13 @@ not ok 2 breaks in 5ms
 # (from function `fail' in file tests/e2e/lib.bash, line 3,
 #  in test file tests/slurm/x.bats, line 42)
 #   `false' failed
+# after 5 s: the end did not happen
+# and more
 ok 3 is left out # skip not here
 END
     tally tap a.tap
     counts '1 1 1'
-    says '^tests/slurm/x.bats:42: breaks'
+    says '^tests/slurm/x.bats:42: breaks \| after 5 s: the end did not happen$'
 }
 
 @test "bats that was cut short, or wrote nothing, is a failure" {
