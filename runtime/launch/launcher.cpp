@@ -3,25 +3,20 @@
 
 #include <algorithm>
 #include <csignal>
-#include <filesystem>
-#include <set>
 
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/exit_codes.h"
-#include "lib/base/fd.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
 #include "lib/base/spawn.h"
-#include "lib/model/command.h"
-#include "lib/tls/credentials.h"
 #include "runtime/client/connection_file.h"
 #include "runtime/launch/descendants.h"
 #include "runtime/launch/handover.h"
-#include "runtime/launch/interpreter.h"
 #include "runtime/launch/limits.h"
 #include "runtime/launch/place.h"
+#include "runtime/launch/quorum.h"
 
 namespace dtask::launch {
 
@@ -31,8 +26,6 @@ constexpr std::int64_t goodbye_ms = 2'000; // for scheduler and worker to end by
 // A client whose cluster is lost: to see it and end by itself, then again after SIGTERM.
 constexpr std::int64_t client_grace_ms = 1'000;
 constexpr std::int64_t stop_grace_ms = 10'000; // of a client that was told to end by dtask stop
-constexpr unsigned most_redials = 20;          // of a worker whose connection breaks
-constexpr std::int64_t restart_pause_ms = 100; // doubled with each restart
 
 bool local(const model::LaunchSpec &spec) { return spec.job == 0; }
 
@@ -41,17 +34,14 @@ bool local(const model::LaunchSpec &spec) { return spec.job == 0; }
 Launcher::Launcher(ev::Loop &loop, const proto::Token &token, model::LaunchSpec spec,
                    model::Role role, Env env, std::string self, std::string command,
                    std::vector<std::string> arguments)
-    : loop_(loop), token_(token), spec_(std::move(spec)), role_(role), env_(std::move(env)),
-      self_(std::move(self)), command_(std::move(command)), arguments_(std::move(arguments)),
-      python_dir_(python_directory(self_)), start_deadline_(loop, [this] { on_start_timeout(); }),
+    : loop_(loop), token_(token), spec_(std::move(spec)), role_(role),
+      starter_(spec_, role_, std::move(env), std::move(self), std::move(command),
+               std::move(arguments)),
+      restarts_(spec_.options.restarts), start_deadline_(loop, [this] { on_start_timeout(); }),
       worker_restart_(loop, [this] { start_worker(); }),
       end_deadline_(loop, [this] { kill_stragglers(); }), stop_deadline_(loop, [this] {
           if (client_ > 0) ::kill(client_, SIGKILL);
       }) {
-    cpu_set_t mask;
-    CPU_ZERO(&mask);
-    if (::sched_getaffinity(0, sizeof mask, &mask) == 0)
-        cpus_ = split_cpus(mask, role_, spec_.cpus_per_task);
     signals_.push_back(std::make_unique<ev::Signal>(loop, SIGCHLD, [this] { on_children(); }));
     for (int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH})
         signals_.push_back(
@@ -70,22 +60,13 @@ int Launcher::run() {
     kill_descendants();
     if (role_.scheduler)
         client::remove_connection_file(client::connection_file_path(spec_), token_);
-    directories_ = Directories();
+    starter_.remove_directories();
     return code_;
 }
 
 Result<void> Launcher::begin() {
     adopt_orphans();
-    bool dask = spec_.options.engine == model::Engine::dask;
-    Result<void> ready;
-    if (role_.worker || dask) {
-        auto made = Directories::make(spec_, env_);
-        if (made)
-            directories_ = std::move(*made);
-        else
-            ready = fail_from(std::move(made));
-        if (ready && dask) ready = prepare_dask();
-    }
+    auto ready = starter_.prepare(token_);
     // Looked at here, so that one task tells it, and not each worker for itself.
     const auto &interface = spec_.options.worker_interface;
     if (ready && role_.worker && !interface.empty())
@@ -108,76 +89,17 @@ Result<void> Launcher::begin() {
     return {};
 }
 
-Result<pid_t> Launcher::start_service(const char *what, const Env &env,
-                                      const std::optional<cpu_set_t> &cpus, int death_signal) {
-    SpawnSpec spec;
-    // This very program, whatever stands at its path by now: a step goes on as it began while
-    // another version is installed.
-    spec.program = "/proc/self/exe";
-    spec.argv = {"dtaskd", what};
-    spec.env = env;
-    spec.null_stdin = true;
-    spec.death_signal = death_signal;
-    spec.cpus = cpus;
-    auto pid = spawn(spec);
-    if (!pid) { // removed on the server of a network file system, or no /proc
-        spec.program = self_;
-        pid = spawn(spec);
-    }
-    if (!pid) return fail_from(std::move(pid), std::string("starting the ") + what);
-    return pid;
-}
-
-void Launcher::tell_container(Env &env) const {
-    env.unset(container_variable); // of a step around this one
-    auto words = container_words(env_, command_, arguments_);
-    if (!words.empty()) env.set(container_variable, container_text(words));
-}
-
 void Launcher::start_scheduler() {
-    auto env =
-        service_environment(env_, spec_, executor_python(env_, command_, arguments_), python_dir_);
-    if (!directories_.scratch().empty()) env.set("DTASK_SCRATCH", directories_.scratch());
-    tell_container(env);
-    auto pid = start_service("scheduler", env, cpus_.services, scheduler_death_signal);
+    auto pid = starter_.start_scheduler();
     if (!pid) return on_cluster_lost(pid.error().text());
     scheduler_ = *pid;
 }
 
 void Launcher::start_worker() {
     if (terminated_ || phase_ == Phase::ending) return;
-    auto env = worker_environment(env_, spec_, executor_python(env_, command_, arguments_),
-                                  script_directory(env_, command_, arguments_),
-                                  {directories_.scratch(), directories_.store()}, python_dir_);
-    tell_container(env);
-    if (!arguments_.empty() && model::runs_commands(command_, arguments_.front()))
-        env.set(commands_variable, "1");
-    auto starts = worker_restarts_ + worker_redials_;
-    if (starts > 0) env.set(restart_variable, std::to_string(starts));
-    auto pid = start_service("worker", env, cpus_.worker, SIGKILL);
+    auto pid = starter_.start_worker(restarts_.count());
     if (!pid) return tell_unfit(pid.error().text());
     worker_ = *pid;
-}
-
-// Credentials of this task's own, signed by the authority that all tasks
-// derive from the token; see lib/tls.
-Result<void> Launcher::prepare_dask() {
-    TlsFiles files;
-    if (spec_.options.tls) {
-        const auto &seed = token_.bytes();
-        auto made =
-            tls::make_credentials({reinterpret_cast<const char *>(seed.data()), seed.size()},
-                                  spec_.node + "." + std::to_string(spec_.rank));
-        if (!made) return fail_from(std::move(made));
-        files = {directories_.scratch() + "/authority.pem",
-                 directories_.scratch() + "/certificate.pem", directories_.scratch() + "/key.pem"};
-        for (auto [path, text] : {std::pair{files.authority, made->authority},
-                                  {files.certificate, made->certificate},
-                                  {files.key, made->key}})
-            if (auto done = replace_file(path, text, 0600); !done) return done;
-    }
-    env_ = dask_environment(env_, files, directories_.scratch());
-    return {};
 }
 
 void Launcher::dial() {
@@ -189,7 +111,8 @@ void Launcher::dial() {
         client::Dialer::Callbacks{
             .on_connected =
                 [this] {
-                    dialer_->watch(1'000 * silence_limit(env_).value_or(default_silence_s));
+                    dialer_->watch(1'000 *
+                                   silence_limit(starter_.env()).value_or(default_silence_s));
                     dialer_->send(proto::make_frame("attach"));
                     if (unfit_) dialer_->send(proto::encode(*unfit_));
                 },
@@ -229,20 +152,15 @@ void Launcher::on_frame(proto::Frame frame) {
     }
 }
 
-std::uint64_t Launcher::wanted_workers() const {
-    if (!spec_.options.wait.all) return spec_.options.wait.count;
-    auto plan = model::plan(spec_.options.slots, spec_.ntasks, spec_.cpus_per_task);
-    return plan ? plan->workers : 1;
-}
-
 void Launcher::on_workers(const proto::WorkerCount &count) {
     if (phase_ != Phase::starting || info_asked_) return;
-    if (count.expected == 0 && wanted_workers() > 0) {
+    auto wanted = wanted_workers(spec_);
+    if (count.expected == 0 && wanted > 0) {
         log::error("no task of the step can run a worker; the command is not started");
         return end(exit_code::usage);
     }
     // Workers that cannot come are not waited for.
-    if (count.n < std::min<std::uint64_t>(wanted_workers(), count.expected)) return;
+    if (count.n < std::min<std::uint64_t>(wanted, count.expected)) return;
     info_asked_ = true;
     dialer_->send(proto::make_frame("info"));
 }
@@ -250,18 +168,7 @@ void Launcher::on_workers(const proto::WorkerCount &count) {
 void Launcher::on_info(const proto::Info &info) {
     if (phase_ != Phase::starting) return;
     if (!timed_out_) return start_client(info);
-
-    std::set<std::uint64_t> missing;
-    auto plan = model::plan(spec_.options.slots, spec_.ntasks, spec_.cpus_per_task);
-    for (std::uint32_t rank = 0; plan && rank < spec_.ntasks; rank++)
-        if (model::role_of(*plan, rank).worker) missing.insert(rank);
-    for (const auto &worker : info.workers) missing.erase(worker.about.task);
-    std::string tasks;
-    for (auto rank : missing) tasks += (tasks.empty() ? "" : ",") + std::to_string(rank);
-    log::error("only " + std::to_string(info.workers.size()) + " of " +
-               std::to_string(wanted_workers()) + " workers were ready after " +
-               std::to_string(spec_.options.timeout_s) +
-               " s (--dtask-timeout); the workers of these tasks are missing: " + tasks);
+    log::error(tell_missing_workers(spec_, info));
     end(exit_code::start_timeout);
 }
 
@@ -281,34 +188,10 @@ void Launcher::on_start_timeout() {
 
 void Launcher::start_client(const proto::Info &info) {
     start_deadline_.cancel();
-    ClusterFacts facts;
-    facts.address = welcome_address_;
-    facts.scheduler_file = client::connection_file_path(spec_);
-    facts.workers = info.expected;
-    facts.nthreads = spec_.cpus_per_task;
-    for (const auto &worker : info.workers)
-        if (worker.about.nthreads > 0) // packed's task 0 has a smaller one
-            facts.memory_limit =
-                std::max(facts.memory_limit,
-                         worker.about.memory_limit * spec_.cpus_per_task / worker.about.nthreads);
-
-    auto env = client_environment(env_, spec_, facts, python_dir_);
-    auto program = find_program(command_, env.get_or("PATH", ""));
-    if (!program) {
-        log::error(program.error().text());
-        return end(exit_code::not_found);
-    }
-    SpawnSpec spec;
-    spec.program = *program;
-    spec.argv = {command_};
-    spec.argv.insert(spec.argv.end(), arguments_.begin(), arguments_.end());
-    spec.env = std::move(env);
-    spec.cpus = cpus_.services;
-    auto pid = spawn(spec);
+    auto pid = starter_.start_client(facts_of(spec_, info, welcome_address_));
     if (!pid) {
-        bool missing = ::access(program->c_str(), F_OK) != 0;
-        log::error(pid.error().text());
-        return end(missing ? exit_code::not_found : exit_code::cannot_execute);
+        log::error(pid.error().why);
+        return end(pid.error().code);
     }
     client_ = *pid;
     phase_ = Phase::running;
@@ -347,41 +230,19 @@ void Launcher::on_scheduler_exit(int status) {
 void Launcher::on_worker_exit(int status) {
     worker_ = 0;
     kill_children_of(spec_.node + "." + std::to_string(spec_.rank));
-    int code = shell_code(status);
-    bool alone = !role_.scheduler && !role_.client;
     if (phase_ == Phase::ending) return;
-    if (code == 0) {
-        if (alone) end(0);
+    bool alone = !role_.scheduler && !role_.client;
+    auto verdict = restarts_.after(status, {alone, terminated_, interrupted_});
+    switch (verdict.what) {
+    case Restarts::Verdict::What::over:
+        if (alone) end(verdict.code);
         return;
+    case Restarts::Verdict::What::unfit: return tell_unfit(verdict.why);
+    case Restarts::Verdict::What::again:
+        if (!verdict.why.empty()) log::warning(verdict.why);
+        if (verdict.pause_ms == 0) return start_worker();
+        worker_restart_.set(verdict.pause_ms);
     }
-    // Woken (see wake_other_tasks) before it knew what that means.
-    bool woken = WIFSIGNALED(status) && WTERMSIG(status) == SIGINT;
-    if (terminated_ || (woken && alone)) {
-        if (alone) end(0);
-        return;
-    }
-    if (code == exit_code::unfit || code == exit_code::no_scheduler) {
-        // One that served before comes back to a cluster that has ended: with
-        // which code, the client's launcher and the scheduler's say.
-        bool served = worker_restarts_ + worker_redials_ > 0;
-        bool lost = code == exit_code::no_scheduler && !served;
-        if (alone) end(lost ? exit_code::cluster_lost : 0);
-        return;
-    }
-    if (code == exit_code::cluster_lost && worker_redials_ < most_redials) {
-        // Its connection broke. If the scheduler lives it is found again at once.
-        worker_redials_++;
-        return start_worker();
-    }
-    if (code == exit_code::usage && interrupted_ && alone) return end(0); // woken in the midst
-    if (code == exit_code::usage) return tell_unfit("its worker could not start");
-    if (worker_restarts_ >= spec_.options.restarts)
-        return tell_unfit("its worker ended with " + describe_status(status) +
-                          " and was restarted " + std::to_string(worker_restarts_) +
-                          " times already (--dtask-restarts)");
-    log::warning("the worker ended with " + describe_status(status) + "; it is restarted");
-    worker_restart_.set(restart_pause_ms << std::min(worker_restarts_, 10u));
-    worker_restarts_++;
 }
 
 void Launcher::on_client_exit(int status) {
@@ -464,14 +325,7 @@ void Launcher::tell_unfit(const std::string &why) {
 // their start-up time is over. SIGINT tells them that nothing has begun.
 void Launcher::wake_other_tasks() {
     if (local(spec_) || spec_.ntasks < 2) return;
-    auto scancel = find_program("scancel", env_.get_or("PATH", ""));
-    if (!scancel) return;
-    SpawnSpec spec;
-    spec.program = *scancel;
-    spec.argv = {"scancel", "--quiet", "--signal=INT", cluster_id(spec_)};
-    spec.env = env_;
-    spec.null_stdin = true;
-    if (auto pid = spawn(spec)) waker_ = *pid; // end() gives it time
+    if (auto pid = starter_.start_waker()) waker_ = *pid; // end() gives it time
 }
 
 void Launcher::end(int code) {

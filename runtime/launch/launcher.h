@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Launcher: the small init of one task. It starts what the task's role needs,
-// forwards signals, restarts the worker, and decides the task's exit code.
+// Launcher: the small init of one task. It starts what the task's role needs
+// (by its Starter), forwards signals, restarts the worker (as Restarts says),
+// and decides the task's exit code.
 //
 // Of the client's task:
 //
@@ -32,10 +33,9 @@
 #include "lib/model/slots.h"
 #include "lib/proto/codec.h"
 #include "runtime/client/dialer.h"
-#include "runtime/launch/cpus.h"
 #include "runtime/launch/crowding.h"
-#include "runtime/launch/directories.h"
-#include "runtime/launch/environment.h"
+#include "runtime/launch/restarts.h"
+#include "runtime/launch/starter.h"
 
 namespace dtask::launch {
 
@@ -53,15 +53,10 @@ private:
 
     // Starting
     Result<void> begin();
-    Result<pid_t> start_service(const char *what, const Env &env,
-                                const std::optional<cpu_set_t> &cpus, int death_signal);
-    void tell_container(Env &env) const;
     void start_scheduler();
     void start_worker();
-    Result<void> prepare_dask();
     void dial();
     void start_client(const proto::Info &info);
-    std::uint64_t wanted_workers() const;
     void watch_crowding();
 
     // Events
@@ -88,18 +83,13 @@ private:
     proto::Token token_;
     model::LaunchSpec spec_;
     model::Role role_;
-    Env env_;
-    std::string self_, command_;
-    std::vector<std::string> arguments_;
-    CpuSplit cpus_;
-    std::string python_dir_;
-    Directories directories_;
+    Starter starter_; ///< owns the directories
+    Restarts restarts_;
 
     Phase phase_ = Phase::starting;
     int code_ = 0;
     pid_t scheduler_ = 0, worker_ = 0, client_ = 0; ///< 0: not running
-    pid_t waker_ = 0; ///< scancel, for tasks that look for a scheduler
-    unsigned worker_restarts_ = 0, worker_redials_ = 0;
+    pid_t waker_ = 0;                   ///< scancel, for tasks that look for a scheduler
     std::optional<proto::Unfit> unfit_; ///< of the client's task: why it has no worker
     bool client_warned_ = false;        ///< SIGTERM was sent since the cluster was lost
     bool lingered_ = false;             ///< the scheduler was given more time to end

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/base/exit_codes.h"
 #include "lib/base/fd.h"
 #include "lib/base/net.h"
 #include "lib/ev/listener.h"
@@ -27,6 +28,7 @@
 #include "runtime/launch/interpreter.h"
 #include "runtime/launch/limits.h"
 #include "runtime/launch/place.h"
+#include "runtime/launch/restarts.h"
 #include "runtime/launch/scratch.h"
 #include "tests/unit/fixtures.h"
 #include "tests/unit/scratch.h"
@@ -641,6 +643,68 @@ START_TEST(test_directories) {
 }
 END_TEST
 
+// Restarts
+
+int exited(int code) { return code << 8; } // as waitpid says it
+
+START_TEST(test_restarts) {
+    using What = Restarts::Verdict::What;
+    Restarts restarts(2);
+    // One that has never served ends with its cluster.
+    auto lost = restarts.after(exited(exit_code::no_scheduler), {});
+    ck_assert(lost.what == What::over);
+    ck_assert_int_eq(lost.code, exit_code::cluster_lost);
+    for (std::int64_t pause : {100, 200}) {
+        auto again = restarts.after(SIGKILL, {});
+        ck_assert(again.what == What::again);
+        ck_assert_int_eq(again.pause_ms, pause);
+        ck_text_eq(again.why, "the worker ended with signal 9 (Killed); it is restarted");
+    }
+    // A connection that broke is another matter than a death.
+    auto redial = restarts.after(exited(exit_code::cluster_lost), {});
+    ck_assert(redial.what == What::again && redial.pause_ms == 0 && redial.why.empty());
+    ck_assert_uint_eq(restarts.count(), 3);
+    auto unfit = restarts.after(exited(1), {});
+    ck_assert(unfit.what == What::unfit);
+    ck_text_eq(unfit.why, "its worker ended with exit code 1 and was restarted 2 times already "
+                          "(--dtask-restarts)");
+    // Which code a cluster ends with that it was in, others say.
+    auto after = restarts.after(exited(exit_code::no_scheduler), {});
+    ck_assert(after.what == What::over && after.code == 0);
+    for (int i = 1; i < 20; i++)
+        ck_assert(restarts.after(exited(exit_code::cluster_lost), {}).what == What::again);
+    ck_assert(restarts.after(exited(exit_code::cluster_lost), {}).what == What::unfit);
+}
+END_TEST
+
+// What the worker's end means where the task was told something, or has nothing else to do.
+START_TEST(test_restarts_of_a_task_that_ends) {
+    using What = Restarts::Verdict::What;
+    const Restarts::Task plain{}, alone{.alone = true}, terminated{.terminated = true},
+        woken{.alone = true, .interrupted = true};
+    struct {
+        int status;
+        Restarts::Task task;
+        What what;
+    } rows[]{
+        {exited(0), plain, What::over},
+        {exited(exit_code::unfit), plain, What::over},
+        {SIGTERM, terminated, What::over},
+        {SIGTERM, plain, What::again},
+        {SIGINT, alone, What::over}, // scancel has woken it
+        {SIGINT, plain, What::again},
+        {exited(exit_code::usage), woken, What::over},
+        {exited(exit_code::usage), alone, What::unfit},
+        {exited(exit_code::usage), plain, What::unfit},
+    };
+    for (auto &row : rows) {
+        auto verdict = Restarts(1).after(row.status, row.task);
+        ck_assert_msg(verdict.what == row.what, "row %d", int(&row - rows));
+        ck_assert_int_eq(verdict.code, 0);
+    }
+}
+END_TEST
+
 // Limits
 
 // What a value asks for and nobody holds is refused; what is automatic is only told.
@@ -725,6 +789,8 @@ Suite *suite() {
                       test_scratch_base,
                       test_scratch,
                       test_directories,
+                      test_restarts,
+                      test_restarts_of_a_task_that_ends,
                       test_limits_that_nobody_holds,
                       test_scratch_is_swept,
                       test_descendants_are_killed})
