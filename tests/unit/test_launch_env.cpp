@@ -1,36 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a launcher works out before and after it starts anything: environments,
-// CPUs, places, the connection file, the log, scratch directories.
+// What a launcher works out before and after it starts anything: environments, CPUs, places, the
+// log, scratch directories, what follows a worker's end.
 #include "tests/unit/unit.h"
 
 #include <filesystem>
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/exit_codes.h"
 #include "lib/base/fd.h"
-#include "lib/base/net.h"
-#include "lib/ev/listener.h"
-#include "lib/json/json.h"
-#include "runtime/client/connection_file.h"
-#include "runtime/client/probe.h"
 #include "runtime/launch/cpus.h"
 #include "runtime/launch/descendants.h"
 #include "runtime/launch/directories.h"
 #include "runtime/launch/environment.h"
 #include "runtime/launch/handover.h"
-#include "runtime/launch/interpreter.h"
 #include "runtime/launch/limits.h"
 #include "runtime/launch/place.h"
 #include "runtime/launch/restarts.h"
 #include "runtime/launch/scratch.h"
-#include "tests/unit/fixtures.h"
+#include "tests/unit/launch_spec.h"
 #include "tests/unit/scratch.h"
 
 using namespace dtask;
@@ -38,25 +31,10 @@ using namespace dtask::launch;
 using dtask::test::contains;
 using dtask::test::error_of;
 using dtask::test::must;
+using dtask::test::spec;
+using dtask::test::token_text;
 
 namespace {
-
-const std::string token_text(64, 'a');
-
-model::LaunchSpec spec() {
-    model::LaunchSpec s;
-    s.token = token_text;
-    s.job = 12;
-    s.step = 3;
-    s.rank = 1;
-    s.ntasks = s.local_ntasks = 4;
-    s.cpus_per_task = s.worker_cpus = 4;
-    s.node = "n2";
-    s.scheduler_node = "n1";
-    s.scheduler_host = "10.0.0.1";
-    s.submit_dir = "/home/u";
-    return s;
-}
 
 Env task() {
     Env env;
@@ -185,165 +163,14 @@ START_TEST(test_dask_environment) {
 }
 END_TEST
 
-START_TEST(test_interpreter) {
-    Env env;
-    ck_text_eq(executor_python(env, "python"), "python");
-    ck_text_eq(executor_python(env, "/opt/conda/bin/python3.11"), "/opt/conda/bin/python3.11");
-    ck_text_eq(executor_python(env, "bash"), "python3");
-    ck_text_eq(executor_python(env, "/home/u/python/run.sh"), "python3");
-    env.set("DTASK_PYTHON", "");
-    ck_text_eq(executor_python(env, "bash"), "python3");
-    env.set("DTASK_PYTHON", "/venv/bin/python");
-    ck_text_eq(executor_python(env, "python"), "/venv/bin/python");
-}
-END_TEST
-
-static std::string joined(const std::vector<std::string> &words, char between) {
-    std::string text;
-    for (const auto &word : words) (text.empty() ? text : text += between) += word;
-    return text;
-}
-
-// A container in front of Python is kept, and what runs in it seen through.
-START_TEST(test_interpreter_in_a_container) {
-    test::Scratch scratch;
-    Env env;
-    env.set("PATH", scratch.path());
-    auto words = [&](const std::string &command, const std::vector<std::string> &arguments) {
-        auto all = container_words(env, command, arguments);
-        if (!all.empty()) all.push_back(executor_python(env, command, arguments));
-        return joined(all, ' ');
-    };
-    ck_text_eq(words("apptainer", {"exec", "x.sif", "python3", "s.py"}),
-               "apptainer exec x.sif python3");
-    ck_text_eq(script_directory(env, "apptainer", {"exec", "x.sif", "python3", "-u", "/w/s.py"}),
-               "/w");
-    ck_text_eq(words("/opt/bin/singularity", {"-q", "exec", "-B", "/usr/lib/python3", "--nv",
-                                              "docker://python:3.11", "/v/bin/python", "s.py"}),
-               "/opt/bin/singularity -q exec -B /usr/lib/python3 --nv docker://python:3.11 "
-               "/v/bin/python");
-    ck_text_eq(words("ch-run", {"-w", "image", "--", "env", "A=1", "python3.9", "s.py"}),
-               "ch-run -w image -- python3.9");
-    // A script: as without a container, by its first line, or else `python3`.
-    must(replace_file(scratch / "s", "#!/v/bin/python3 -u\n", 0700));
-    ck_text_eq(words("apptainer", {"exec", "x.sif", "s"}), "apptainer exec x.sif /v/bin/python3");
-    ck_text_eq(words("apptainer", {"exec", "x.sif", "only-there"}), "apptainer exec x.sif python3");
-    for (const auto &other : std::vector<std::vector<std::string>>{
-             {}, {"run", "x.sif", "python3"}, {"exec"}, {"exec", "x.sif"}, {"exec", "-B"}})
-        ck_text_eq(words("apptainer", other), "");
-    ck_text_eq(words("ch-run", {"image", "python3"}), "");
-    ck_text_eq(words("time", {"python3", "s.py"}), "");
-
-    // As a service starts it: the program as it was found, Python as it is called there.
-    auto apptainer = scratch / "apptainer";
-    must(replace_file(apptainer, "#!/bin/sh\n", 0700));
-    auto of = container_words(env, "apptainer", {"exec", "a b.sif", "python3"});
-    env.set(container_variable, container_text(of));
-    auto spec = must(python_command(env, {"m", "x"}));
-    ck_text_eq(spec.program, apptainer);
-    ck_text_eq(joined(spec.argv, '|'), apptainer + "|exec|a b.sif|python3|-m|m|x");
-    ck_assert(!spec.env.get(container_variable));
-    env.set("DTASK_PYTHON", "/v/bin/python");
-    ck_text_eq(words("apptainer", {"exec", "x.sif", "python3"}), "");
-}
-END_TEST
-
-// Python behind `env` and behind the first line of a script.
-START_TEST(test_interpreter_of_a_script) {
-    test::Scratch scratch;
-    Env env;
-    env.set("PATH", scratch.path());
-    auto script = [&](const char *name, const std::string &text) {
-        must(replace_file(scratch / name, text, 0700));
-        return scratch / name;
-    };
-    ck_text_eq(executor_python(env, "env", {"python", "s.py"}), "python");
-    ck_text_eq(executor_python(env, "/usr/bin/env", {"-i", "A=1", "-u", "B", "/v/bin/python3"}),
-               "/v/bin/python3");
-    ck_text_eq(executor_python(env, "env", {"bash"}), "python3");
-    ck_text_eq(executor_python(env, "env", {"-u"}), "python3");
-    ck_text_eq(executor_python(env, script("direct", "#! /v/bin/python3 -u\n")), "/v/bin/python3");
-    ck_text_eq(executor_python(env, script("by_env", "#!/usr/bin/env python\nx")), "python");
-    ck_text_eq(executor_python(env, script("split", "#!/usr/bin/env -S python3.9 -u\n")),
-               "python3.9");
-    ck_text_eq(executor_python(env, "by_env"), "python"); // by PATH
-    ck_text_eq(executor_python(env, script("shell", "#!/bin/sh\n")), "python3");
-    ck_text_eq(executor_python(env, script("binary", "\x7f"
-                                                     "ELF")),
-               "python3");
-    ck_text_eq(executor_python(env, script("empty", "")), "python3");
-    ck_text_eq(executor_python(env, script("bare", "#!")), "python3");
-    script("loop", "#!" + scratch.path() + "/loop\n");
-    ck_text_eq(executor_python(env, scratch / "loop"), "python3");
-    ck_text_eq(executor_python(env, "no-such-program"), "python3");
-    // The script's directory, whatever stands before it.
-    ck_text_eq(script_directory(env, scratch / "split", {"x"}), scratch.path());
-    ck_text_eq(script_directory(env, "env", {"A=1", "python", "-u", "/s/run.py"}), "/s");
-    ck_text_eq(script_directory(env, scratch / "shell", {}), "");
-}
-END_TEST
-
-START_TEST(test_python_directory) {
-    test::Scratch scratch;
-    must(make_directories(scratch / "python/dtask", 0700));
-    must(make_directories(scratch / "build", 0700));
-    auto self = scratch / "build/dtaskd";
-    ck_text_eq(python_directory(self), DTASK_PYTHON_DIR); // no package there yet
-    must(replace_file(scratch / "python/dtask/__init__.py", "", 0600));
-    ck_text_eq(python_directory(self), (scratch / "python").c_str());
-    ck_text_eq(python_directory("/usr/libexec/dtask/dtaskd"), DTASK_PYTHON_DIR);
-}
-END_TEST
-
-START_TEST(test_script_directory) {
-    test::Scratch scratch;
-    must(make_directories(scratch / "app", 0700));
-    ck_assert_int_eq(::chdir(scratch.path().c_str()), 0);
-    auto here = std::filesystem::current_path().string();
-    struct {
-        std::vector<std::string> arguments;
-        std::string directory;
-    } rows[]{
-        {{"/home/u/run.py", "-c"}, "/home/u"},
-        {{"run.py"}, here},
-        {{"sub/run.py", "x"}, here + "/sub"},
-        {{"-u", "-OO", "/s/run.py"}, "/s"},
-        {{"-W", "ignore", "/s/run.py"}, "/s"},
-        {{"-Wignore", "/s/run.py"}, "/s"},
-        {{"-uW", "ignore", "-X", "dev", "/s/run.py"}, "/s"},
-        {{"-Xdev", "/s/run.py"}, "/s"},
-        {{"--check-hash-based-pycs", "always", "/s/run.py"}, "/s"},
-        {{"--", "/s/run.py"}, "/s"},
-        {{"app"}, here + "/app"},
-        {{"-c", "print(1)", "/s/run.py"}, ""},
-        {{"-cprint(1)", "/s/run.py"}, ""},
-        {{"-Bc", "print(1)"}, ""},
-        {{"-m", "pytest", "/s/t.py"}, ""},
-        {{"-mpytest", "/s/t.py"}, ""},
-        {{"-", "/s/data"}, ""},
-        {{"-i"}, ""},
-        {{"-W"}, ""},
-        {{"--"}, ""},
-        {{}, ""},
-    };
-    for (auto &row : rows) {
-        std::string shown;
-        for (auto &a : row.arguments) shown += a + ' ';
-        auto found = script_directory({}, "python3", row.arguments);
-        ck_assert_msg(found == row.directory, "%s: %s", shown.c_str(), found.c_str());
-    }
-    ck_text_eq(script_directory({}, "bash", {"/home/u/run.sh"}), "");
-}
-END_TEST
-
-// CPUs
-
 cpu_set_t cpus(std::initializer_list<int> list) {
     cpu_set_t set;
     CPU_ZERO(&set);
     for (int cpu : list) CPU_SET(cpu, &set);
     return set;
 }
+
+// CPUs
 
 START_TEST(test_cpus_are_split) {
     auto plan = must(model::plan(model::SlotMode::packed, 4, 4));
@@ -381,138 +208,6 @@ START_TEST(test_scheduler_candidates) {
     ck_text_eq(must(advertised_host(s)), "fd00::1");
     s.options.scheduler_interface = "none0";
     ck_contains(error_of(advertised_host(s)), "--dtask-interface=none0: no such interface");
-}
-END_TEST
-
-START_TEST(test_connection_file_path) {
-    auto s = spec();
-    ck_text_eq(client::connection_file_path(s), "/home/u/.dtask/12.3.json");
-    s.options.scheduler_file = "files/%j-%s-%N.json";
-    ck_text_eq(client::connection_file_path(s), "/home/u/files/12-3-n1.json");
-    s.options.scheduler_file = "/tmp/%u.json";
-    ck_text_eq(client::connection_file_path(s), ("/tmp/" + user_name() + ".json").c_str());
-}
-END_TEST
-
-client::Connection connection() {
-    return {"12.3", "native", "10.0.0.1:20001", "n1", must(proto::Token::from_hex(token_text)), ""};
-}
-
-START_TEST(test_connection_file) {
-    test::Scratch scratch;
-    auto path = scratch / ".dtask/12.3.json";
-    must(client::write_connection_file(path, connection()));
-    struct stat about {};
-    ck_assert_int_eq(::stat(path.c_str(), &about), 0);
-    ck_assert_uint_eq(about.st_mode & 07777, 0600);
-    ck_assert_int_eq(::stat((scratch / ".dtask").c_str(), &about), 0);
-    ck_assert_uint_eq(about.st_mode & 07777, 0700);
-    auto json = must(Json::parse(must(read_file(path))));
-    ck_assert_int_eq(must(json.integer("protocol")), 1);
-    ck_assert_int_eq(must(json.integer("pid")), ::getpid());
-    auto read = must(client::read_connection_file(path));
-    ck_text_eq(read.id, "12.3");
-    ck_text_eq(read.address, "10.0.0.1:20001");
-    ck_text_eq(read.token.hex(), token_text.c_str());
-
-    // Another step's, at the same place, is not ours to remove.
-    client::remove_connection_file(path, proto::Token::random());
-    ck_assert(std::filesystem::exists(path));
-    must(replace_file(scratch / ".dtask/other.json", "", 0600));
-    client::remove_connection_file(path, read.token);
-    ck_assert(scratch.names() == std::set<std::string>{".dtask"}); // it holds another file
-    must(client::write_connection_file(path, connection()));
-    std::filesystem::remove(scratch / ".dtask/other.json");
-    client::remove_connection_file(path, read.token);
-    ck_assert(scratch.names().empty());
-    client::remove_connection_file(path, read.token); // nothing there: nothing said
-}
-END_TEST
-
-START_TEST(test_connection_file_of_dask) {
-    test::Scratch scratch;
-    auto mine = connection();
-    mine.dask = "tls://10.0.0.1:4711";
-    must(client::write_connection_file(scratch / "f", mine));
-    auto json = must(Json::parse(must(read_file(scratch / "f"))));
-    ck_text_eq(must(json.string("address")), "tls://10.0.0.1:4711"); // as Dask reads it
-    ck_text_eq(must(json.string("type")), "Scheduler");
-    must(json.member("services"));
-    must(json.member("started"));
-    must(json.member("workers"));
-    ck_text_eq(must(client::read_connection_file(scratch / "f")).address, "10.0.0.1:20001");
-}
-END_TEST
-
-// What may be written over: what a cluster that has ended left behind, and nothing else.
-START_TEST(test_connection_file_over_another) {
-    test::Scratch scratch;
-    auto path = scratch / "f";
-    auto other = connection();
-    other.token = proto::Token::random();
-    other.address = "127.0.0.1:1"; // nobody
-    auto mine = connection();
-    must(client::may_write_connection_file(path, mine.token)); // nothing there
-    must(client::write_connection_file(path, other));
-    must(client::write_connection_file(path, mine)); // over a dead one
-    ck_text_eq(must(client::read_connection_file(path)).token.hex(), token_text.c_str());
-    for (auto text : {"", " \n", "{\"type\": \"Sched", "{\"type\":\"Scheduler\"}",
-                      "{\"type\":\"Scheduler\",\"address\":\"tcp://127.0.0.1:1\"}"}) {
-        must(replace_file(path, text, 0600));
-        must(client::may_write_connection_file(path, mine.token));
-    }
-    for (auto text : {"print(1)", "[1]", "{\"type\":\"notes\"}"}) {
-        must(replace_file(path, text, 0600));
-        ck_contains(error_of(client::write_connection_file(path, mine)),
-                    path + " exists and is no scheduler file: it is not overwritten");
-        ck_text_eq(must(read_file(path)), text);
-    }
-}
-END_TEST
-
-// One of Dask's own schedulers answers, whoever it is.
-START_TEST(test_connection_file_of_a_running_dask) {
-    test::Scratch scratch;
-    ev::Loop loop;
-    auto listener = must(ev::Listener::bind(loop, "127.0.0.1", 0, [](Fd, std::string) {}));
-    auto address = "tcp://127.0.0.1:" + std::to_string(listener->port());
-    must(replace_file(scratch / "f", "{\"type\":\"Scheduler\",\"address\":\"" + address + "\"}",
-                      0600));
-    auto own = proto::Token::random();
-    ck_contains(error_of(client::may_write_connection_file(scratch / "f", own)),
-                "is of another scheduler, which is running at " + address);
-    listener.reset();
-    must(client::may_write_connection_file(scratch / "f", own));
-}
-END_TEST
-
-START_TEST(test_connection_file_of_the_fixtures) {
-    auto read = must(client::read_connection_file(DTASK_SOURCE_DIR
-                                                  "/tests/fixtures/protocol/scheduler-file.json"));
-    ck_text_eq(read.token.hex(), must(test::fixture_index().string("token")).c_str());
-    ck_text_eq(read.address, "10.0.0.1:20001");
-}
-END_TEST
-
-START_TEST(test_connection_files_that_are_none) {
-    test::Scratch scratch;
-    ck_contains(error_of(client::read_connection_file(scratch / "none")), "No such file");
-    struct {
-        const char *text, *why;
-    } rows[]{{"", "not JSON"},
-             {"[]", "not a dtask scheduler file"},
-             {"{\"type\":\"Scheduler\"}", "not a dtask scheduler file"},
-             {"{\"type\":\"dtask\"}", "\"token\" is missing"},
-             {"{\"type\":\"dtask\",\"token\":\"aa\"}", "not 64 hexadecimal digits"}};
-    for (auto &row : rows) {
-        must(replace_file(scratch / "f", row.text, 0600));
-        ck_contains(error_of(client::read_connection_file(scratch / "f")), row.why);
-    }
-    must(
-        replace_file(scratch / "f", "{\"type\":\"dtask\",\"token\":\"" + token_text + "\"}", 0600));
-    ck_contains(error_of(client::read_connection_file(scratch / "f")), "\"address\" is missing");
-    ck_contains(error_of(client::write_connection_file(scratch / "f/g/h", connection())),
-                "Not a directory");
 }
 END_TEST
 
@@ -643,9 +338,9 @@ START_TEST(test_directories) {
 }
 END_TEST
 
-// Restarts
-
 int exited(int code) { return code << 8; } // as waitpid says it
+
+// Restarts
 
 START_TEST(test_restarts) {
     using What = Restarts::Verdict::What;
@@ -765,35 +460,12 @@ Suite *suite() {
     auto s = suite_create("launch_env");
     auto c = tcase_create("launch_env");
     tcase_set_timeout(c, 20);
-    for (auto test : {test_client_environment,
-                      test_python_path_is_appended_once,
-                      test_service_environment,
-                      test_worker_environment,
-                      test_dask_environment,
-                      test_interpreter,
-                      test_interpreter_in_a_container,
-                      test_interpreter_of_a_script,
-                      test_python_directory,
-                      test_script_directory,
-                      test_cpus_are_split,
-                      test_scheduler_candidates,
-                      test_connection_file_path,
-                      test_connection_file,
-                      test_connection_file_of_dask,
-                      test_connection_file_over_another,
-                      test_connection_file_of_a_running_dask,
-                      test_connection_file_of_the_fixtures,
-                      test_connection_files_that_are_none,
-                      test_silence_limit,
-                      test_log_of_a_step,
-                      test_scratch_base,
-                      test_scratch,
-                      test_directories,
-                      test_restarts,
-                      test_restarts_of_a_task_that_ends,
-                      test_limits_that_nobody_holds,
-                      test_scratch_is_swept,
-                      test_descendants_are_killed})
+    for (auto test :
+         {test_client_environment, test_python_path_is_appended_once, test_service_environment,
+          test_worker_environment, test_dask_environment, test_cpus_are_split,
+          test_scheduler_candidates, test_silence_limit, test_log_of_a_step, test_scratch_base,
+          test_scratch, test_directories, test_restarts, test_restarts_of_a_task_that_ends,
+          test_limits_that_nobody_holds, test_scratch_is_swept, test_descendants_are_killed})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
