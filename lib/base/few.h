@@ -86,6 +86,7 @@ public:
             std::memcpy(here_, &to, sizeof to);
         }
         if (size_ > 0) std::memcpy(to, text.data(), size_);
+        // cppcheck-suppress memleak ; here_ holds the pointer
     }
     Bytes(const Bytes &) = delete;
     Bytes &operator=(const Bytes &) = delete;

@@ -318,7 +318,7 @@ constexpr std::array table{
 
 constexpr auto infos = [] {
     std::array<OptionInfo, table.size()> all{};
-    for (std::size_t i = 0; i < all.size(); i++) all[i] = table[i].info;
+    std::ranges::transform(table, all.begin(), &Row::info);
     return all;
 }();
 

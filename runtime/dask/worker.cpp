@@ -67,7 +67,7 @@ Result<int> Worker::run() {
                     dialer_->watch(silence_ms_);
                     dialer_->send(proto::encode_here(about_.task));
                 },
-            .on_frame = [this](proto::Frame frame) { on_frame(frame); },
+            .on_frame = [this](const proto::Frame &frame) { on_frame(frame); },
             .on_lost =
                 [this](const std::string &why) {
                     log::info("the scheduler was lost: " + why);

@@ -146,6 +146,7 @@ Result<void> Journal::read_left() {
 std::optional<std::string> Journal::take_left(const std::string &digest) {
     auto found = left_.extract(digest);
     if (found.empty()) return {};
+    // cppcheck-suppress returnStdMoveLocal ; the map's value, not a local one
     return std::move(found.mapped());
 }
 

@@ -37,7 +37,7 @@ void Door::on_accept(Fd connection, const std::string &peer) {
     visitors_[id].link = proto::Link::accept(
         loop_, std::move(connection), token_,
         {.on_open = [this, id](proto::Role role) { on_open(id, role); },
-         .on_frame = [this, id](proto::Frame frame) { on_frame(id, frame); },
+         .on_frame = [this, id](const proto::Frame &frame) { on_frame(id, frame); },
          .on_closed =
              [this, id, peer](bool proven, const std::string &why) {
                  if (!proven && ++refused_ == 1)

@@ -80,7 +80,7 @@ Result<void> Fetcher::begin(Transfer &transfer) {
              [this, data](proto::Role) {
                  transfers_.at(data).link->send(proto::encode_datum("get", data));
              },
-         .on_frame = [this, data](proto::Frame frame) { on_frame(data, std::move(frame)); },
+         .on_frame = [this, data](const proto::Frame &frame) { on_frame(data, frame); },
          .on_closed =
              [this, data](bool, const std::string &why) {
                  fail_with(data, why.empty() ? "closed by the peer" : why);
@@ -108,7 +108,7 @@ Result<void> Fetcher::take_room(Transfer &transfer) {
     return {};
 }
 
-void Fetcher::on_frame(std::uint64_t data, proto::Frame frame) {
+void Fetcher::on_frame(std::uint64_t data, const proto::Frame &frame) {
     auto &transfer = transfers_.at(data);
     auto taken = take_piece(transfer, frame);
     if (!taken) return fail_with(data, taken.error().text());

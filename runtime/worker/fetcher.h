@@ -66,7 +66,7 @@ private:
     void begin_waiting();
     Result<void> take_room(Transfer &transfer);
     Result<void> begin(Transfer &transfer);
-    void on_frame(std::uint64_t data, proto::Frame frame);
+    void on_frame(std::uint64_t data, const proto::Frame &frame);
     Result<void> take_piece(Transfer &transfer, const proto::Frame &frame);
     Result<void> settle(Transfer &transfer);
     void fail_with(std::uint64_t data, const std::string &why);

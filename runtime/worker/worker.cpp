@@ -276,7 +276,8 @@ void Worker::feed() {
     }
 }
 
-void Worker::on_outcome(Call call, proto::RecordKind kind, std::string value, std::uint64_t us) {
+void Worker::on_outcome(Call call, proto::RecordKind kind, const std::string &value,
+                        std::uint64_t us) {
     learn(call.function, us);
     using proto::RecordKind;
     if (kind == RecordKind::stored) {
@@ -311,10 +312,8 @@ void Worker::start_executor(std::size_t slot) {
                  failed_starts_ = 0;
                  feed();
              },
-         .on_outcome =
-             [this](Call call, proto::RecordKind kind, std::string value, std::uint64_t us) {
-                 on_outcome(std::move(call), kind, std::move(value), us);
-             },
+         .on_outcome = [this](Call call, proto::RecordKind kind, const std::string &value,
+                              std::uint64_t us) { on_outcome(std::move(call), kind, value, us); },
          .on_blocked = [this, slot] { on_blocked(slot); },
          .on_dead = [this, slot](int status) { on_executor_dead(slot, status); }});
     if (!executor) return give_up(executor.error().text());

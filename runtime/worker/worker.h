@@ -88,7 +88,7 @@ private:
     void on_welcome(const proto::Welcome &welcome);
     void on_retract(const proto::Refs &refs);
     void on_kill(const proto::Refs &refs);
-    void on_outcome(Call call, proto::RecordKind kind, std::string value, std::uint64_t us);
+    void on_outcome(Call call, proto::RecordKind kind, const std::string &value, std::uint64_t us);
     void on_executor_dead(std::size_t slot, int status);
     void start_executor(std::size_t slot);
     void on_blocked(std::size_t slot);
