@@ -12,6 +12,8 @@ namespace dtask::scheduler::placement {
 namespace {
 
 constexpr double queue_us = 5'000; // many round trips to the scheduler
+// Of commands: no other task waits for theirs, and those that end meanwhile are reported together.
+constexpr double commands_queue_us = 100'000;
 constexpr std::uint64_t longest_queue = 256;
 constexpr std::size_t enough_to_time = 64; // workers
 constexpr double bytes_per_us = 100;       // between nodes, beside the work that goes on
@@ -44,9 +46,10 @@ std::uint64_t slots(const Worker &worker, const Function &function) {
 
 std::uint64_t depth(const Worker &worker, const Function &function) {
     std::uint64_t queue = 1; // of a function not measured yet, or a slow one
+    double most_us = function.cpus == 0 ? queue_us : commands_queue_us;
     if (function.mean_us >= 0)
         queue = std::clamp<std::uint64_t>(
-            static_cast<std::uint64_t>(queue_us / std::max(function.mean_us, 1.0)), 1,
+            static_cast<std::uint64_t>(most_us / std::max(function.mean_us, 1.0)), 1,
             longest_queue);
     return slots(worker, function) * (1 + queue);
 }
