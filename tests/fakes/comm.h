@@ -16,8 +16,6 @@
 #include <utility>
 #include <vector>
 
-#include <check.h>
-
 #include "runtime/scheduler/comm.h"
 
 namespace dtask::fakes {
@@ -63,12 +61,7 @@ public:
     std::vector<Holding> take_functions() { return std::exchange(functions_, {}); }
     std::vector<Run> take_runs() { return std::exchange(runs_, {}); }
     /// Those to one worker; the others stay.
-    std::vector<Run> take_runs(WorkerId to) {
-        std::vector<Run> taken, rest;
-        for (auto &run : runs_) (run.worker == to ? taken : rest).push_back(std::move(run));
-        runs_ = std::move(rest);
-        return taken;
-    }
+    std::vector<Run> take_runs(WorkerId to);
     std::vector<Ref> take_retracts() { return std::exchange(retracts_, {}); }
     std::vector<Ref> take_kills() { return std::exchange(kills_, {}); }
     std::vector<Holding> take_forgets() { return std::exchange(forgets_, {}); }
@@ -80,62 +73,24 @@ public:
     std::vector<Failed> take_failures() { return std::exchange(failures_, {}); }
     std::vector<proto::WorkerCount> take_counts() { return std::exchange(counts_, {}); }
 
-    void expect_nothing() const {
-        if (!functions_.empty()) ck_abort_msg("%zu functions were sent besides", functions_.size());
-        if (!runs_.empty()) ck_abort_msg("%zu tasks were sent besides", runs_.size());
-        if (!retracts_.empty()) ck_abort_msg("%zu retracts were sent besides", retracts_.size());
-        if (!kills_.empty()) ck_abort_msg("%zu kills were sent besides", kills_.size());
-        if (!forgets_.empty()) ck_abort_msg("%zu forgets were sent besides", forgets_.size());
-        if (!fetches_.empty()) ck_abort_msg("%zu fetches were sent besides", fetches_.size());
-        if (!frees_.empty()) ck_abort_msg("%zu frees were sent besides", frees_.size());
-        if (!stored_.empty()) ck_abort_msg("%zu places were sent besides", stored_.size());
-        if (!dropped_.empty()) ck_abort_msg("%zu workers were dropped besides", dropped_.size());
-        if (!results_.empty()) ck_abort_msg("%zu results were sent besides", results_.size());
-        if (!failures_.empty()) ck_abort_msg("%zu failures were sent besides", failures_.size());
-        if (!counts_.empty()) ck_abort_msg("%zu worker counts were sent besides", counts_.size());
-    }
+    void expect_nothing() const;
 
     // scheduler::Comm
     void function(WorkerId to, FunctionId f, std::string_view, std::string_view,
-                  std::uint64_t) override {
-        if (!holding_.insert({to, f}).second)
-            ck_abort_msg("a function was sent twice to one worker");
-        functions_.emplace_back(to, f);
-    }
+                  std::uint64_t) override;
     void run(WorkerId to, FunctionId f, TaskId task, InstanceId instance, std::uint32_t timeout_ms,
-             std::span<const scheduler::Input> inputs, std::string_view args) override {
-        if (!holding_.contains({to, f})) ck_abort_msg("a task was sent before its function");
-        std::vector<std::string> values;
-        for (const auto &input : inputs)
-            values.push_back((input.held ? "@" : "") + std::string(input.bytes));
-        runs_.push_back({to, f, task, instance, std::string(args), std::move(values), timeout_ms});
-    }
-    void retract(WorkerId to, TaskId task, InstanceId instance) override {
-        retracts_.push_back({to, task, instance});
-    }
-    void kill(WorkerId to, TaskId task, InstanceId instance) override {
-        kills_.push_back({to, task, instance});
-    }
-    void forget(WorkerId to, FunctionId f) override {
-        if (holding_.erase({to, f}) == 0) ck_abort_msg("a worker is to forget what it never had");
-        forgets_.emplace_back(to, f);
-    }
-    void fetch(WorkerId to, TaskId data, std::uint64_t, std::string_view from) override {
-        fetches_.push_back({to, data, std::string(from)});
-    }
-    void free(WorkerId to, TaskId data) override { frees_.emplace_back(to, data); }
+             std::span<const scheduler::Input> inputs, std::string_view args) override;
+    void retract(WorkerId to, TaskId task, InstanceId instance) override;
+    void kill(WorkerId to, TaskId task, InstanceId instance) override;
+    void forget(WorkerId to, FunctionId f) override;
+    void fetch(WorkerId to, TaskId data, std::uint64_t, std::string_view from) override;
+    void free(WorkerId to, TaskId data) override;
     void stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t,
-                std::string_view at) override {
-        stored_.push_back({to, key, data, std::string(at)});
-    }
-    void drop_worker(WorkerId worker) override { dropped_.push_back(worker); }
-    void result(ClientId to, std::uint64_t key, std::string_view value) override {
-        results_.push_back({to, key, std::string(value)});
-    }
-    void failed(ClientId to, proto::Failure failure) override {
-        failures_.push_back({to, std::move(failure)});
-    }
-    void workers_changed(proto::WorkerCount count) override { counts_.push_back(count); }
+                std::string_view at) override;
+    void drop_worker(WorkerId worker) override;
+    void result(ClientId to, std::uint64_t key, std::string_view value) override;
+    void failed(ClientId to, proto::Failure failure) override;
+    void workers_changed(proto::WorkerCount count) override;
 
 private:
     std::set<Holding> holding_;

@@ -3,20 +3,14 @@
 // The scheduler among clients and workers that say anything at any time: each
 // message is made of the fuzzer's bytes, goes through the decoder as from the
 // wire, and whoever is refused has gone. After each the core's invariants hold
-// (tests/unit/stage.h), and nothing is sent to those who have gone.
+// (tests/unit/invariants.h), and nothing is sent to those who have gone.
 #include "tests/fuzz/target.h"
-#include "tests/unit/unit.h"
-// The checks end the process instead of a test.
-#undef abort_test
-#define abort_test(...)                                                                            \
-    do {                                                                                           \
-        std::fprintf(stderr, __VA_ARGS__);                                                         \
-        std::fputc('\n', stderr);                                                                  \
-        std::abort();                                                                              \
-    } while (0)
-#include "tests/unit/stage.h"
+
+#include <algorithm>
+#include <map>
 
 #include "lib/proto/codec.h"
+#include "tests/unit/stage.h"
 
 using namespace dtask;
 using namespace dtask::scheduler;
@@ -312,4 +306,11 @@ private:
 
 } // namespace
 
-DTASK_FUZZ_TARGET(scheduler, bytes) { Cluster(bytes).play(); }
+DTASK_FUZZ_TARGET(scheduler, bytes) {
+    // The checks end the process instead of a test.
+    test::before_failure = [](const char *why) {
+        std::fprintf(stderr, "%s\n", why);
+        std::abort();
+    };
+    Cluster(bytes).play();
+}

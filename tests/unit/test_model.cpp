@@ -18,6 +18,8 @@
 #include <optional>
 #include <random>
 
+#include "runtime/scheduler/placement.h"
+
 using namespace dtask;
 using namespace dtask::scheduler;
 using dtask::proto::FailureKind;

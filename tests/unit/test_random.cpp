@@ -58,7 +58,7 @@ std::uint64_t play(std::uint64_t seed) {
 }
 
 void watch() {
-    test::before_failure = tell;
+    test::before_failure = [](const char *) { tell(); };
     for (int number : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE}) std::signal(number, on_fatal);
 }
 

@@ -5,6 +5,7 @@
 #include "tests/unit/stage.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "runtime/scheduler/placement.h"

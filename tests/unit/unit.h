@@ -3,6 +3,7 @@
 // What the unit tests share: checks on Results that show the error, and main().
 #pragma once
 
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -16,12 +17,17 @@
 
 namespace dtask::test {
 
-/// What a test wants to tell before it fails; null: nothing.
-inline void (*before_failure)() = nullptr;
+/// What a test wants to tell before it fails, or a program that is no test to do instead; null:
+/// nothing.
+inline void (*before_failure)(const char *why) = nullptr;
 
 #define abort_test(...)                                                                            \
     do {                                                                                           \
-        if (dtask::test::before_failure) dtask::test::before_failure();                            \
+        if (dtask::test::before_failure) {                                                         \
+            char why_[500];                                                                        \
+            std::snprintf(why_, sizeof why_, __VA_ARGS__);                                         \
+            dtask::test::before_failure(why_);                                                     \
+        }                                                                                          \
         ck_abort_msg(__VA_ARGS__);                                                                 \
     } while (0)
 
