@@ -76,13 +76,18 @@ Result<Said> status(const StatusRequest &request, const Env &env) {
 
     Json json = answer->header;
     if (!page.empty()) json.set("dashboard", page);
-    auto workers = json.member("workers");
-    for (std::size_t n = 0; n < pings.size() && workers; n++) {
-        Json row = workers->at(n);
-        if (pings[n].answer)
-            row.set("ping_us", pings[n].us);
-        else
-            row.set("ping_failure", pings[n].failure);
+    auto workers = json.list("workers");
+    if (workers && !pings.empty()) {
+        Json rows = Json::array();
+        for (std::size_t n = 0; n < workers->size(); n++) {
+            Json row = workers->at(n);
+            if (pings[n].answer)
+                row.set("ping_us", pings[n].us);
+            else
+                row.set("ping_failure", pings[n].failure);
+            rows.append(std::move(row));
+        }
+        json.set("workers", std::move(rows));
     }
     return Said{json.indented() + "\n"};
 }
