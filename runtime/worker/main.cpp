@@ -102,8 +102,7 @@ Result<Settings> settings_for(const model::LaunchSpec &spec, Env env) {
         settings.store.spill = scratch + "/spill";
     executor.env = std::move(env);
     executor.env.set("DTASK_WORKER", about.name);
-    executor.env.set(proto::executor_protocol_variable, proto::executor_protocol);
-    executor.env.set("DTASK_TOKEN", spec.token); // a function may be a client
+    executor.env.set("DTASK_TOKEN", spec.token); // a function or a command may be a client
     executor.oom_score_adj = first_to_die;
     // Whether what it forks becomes ours is a container's secret.
     if (!contained && executor.env.get_or(nursery_variable, "on") != "off") {
@@ -140,10 +139,11 @@ Result<int> work(Env env) {
                   role.scheduler || role.client);
     settings->about.memory_limit = memory.limit();
     // Its own, where nodes differ: the client's has the largest.
-    for (auto *program : {&settings->executor, &settings->nursery}) {
-        program->env.set("DTASK_MEMORY_LIMIT", std::to_string(memory.limit()));
-        keep_freed_memory(program->env, memory.limit());
-    }
+    settings->executor.env.set("DTASK_MEMORY_LIMIT", std::to_string(memory.limit()));
+    settings->commands = settings->executor.env;
+    settings->executor.env.set(proto::executor_protocol_variable, proto::executor_protocol);
+    keep_freed_memory(settings->executor.env, memory.limit());
+    settings->nursery.env = settings->executor.env;
 
     ev::Loop loop;
     if (dask) {

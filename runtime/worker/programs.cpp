@@ -22,7 +22,7 @@ constexpr std::int64_t report_ms = 20; // within what the scheduler has queued h
 Commands::Place Worker::command_place() {
     const auto &about = settings_.about;
     Commands::Place place;
-    place.env = settings_.executor.env;
+    place.env = settings_.commands;
     place.host = about.node;
     place.cpus = std::max<std::uint64_t>(about.nthreads, 1);
     place.threads = std::max<std::uint64_t>(about.nthreads / about.concurrency, 1);

@@ -48,6 +48,7 @@ namespace dtask::worker {
 struct Settings {
     proto::Register about;   ///< address is filled in once it is known
     SpawnSpec executor;      ///< how to start one
+    Env commands = {};       ///< environment of commands, which wants nothing that is an executor's
     SpawnSpec nursery = {};  ///< how to start what forks them, in their environment; or no program
     Store::Place store = {}; ///< where values are kept, if any are
     std::vector<std::string> candidates;

@@ -104,6 +104,10 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
     expect_out "$work/d x1 b $HOME"
     map --env NOT_THERE sh -c 'echo "${NOT_THERE-unset}"' ::: 1
     expect_out unset
+    # What is set for the interpreters of functions is no command's.
+    map sh -c 'env | grep -cE "^(MALLOC_|DTASK_EXECUTOR|DTASK_STORE)"; test -n "$DTASK_WORKER" -a -n "$DTASK_MEMORY_LIMIT"' ::: 1
+    expect_code 0
+    expect_out 0
     # A worker of 4 CPUs has 4 slots.
     invoke 60 dtask run -n 1 -c 4 --slots overlap -- dtask map sh -c 'echo slot $1; sleep 1' sh {%} ::: 1 2 3 4
     sort -o "$out" "$out"

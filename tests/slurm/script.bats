@@ -23,7 +23,7 @@ write_script() {
 @test "the same under --export=NONE" {
     # Newer ones log the user in for it, and nobody has no shell.
     [[ -z ${DTASK_SLURM:-} ]] || step_user=root
-    write_script '#SBATCH --export=NONE'
+    write_script '#SBATCH --export=NONE' "PATH=${DTASK_SLURM:+$DTASK_SLURM/bin:}\$PATH"
     batch 90 job.sh
     expect_code 0
     expect_line "$out" '^cluster [78] 6$' 1

@@ -36,7 +36,7 @@ START_TEST(test_commands) {
     test::Scratch scratch;
     c.settings.lazy = true;
     c.settings.executor.program = "/no/such/python";
-    c.settings.executor.env.set("PATH", "/usr/bin:/bin");
+    c.settings.commands.set("PATH", "/usr/bin:/bin");
     c.on("register", [&](Frame) {
         model::Command common;
         common.directory = scratch.path();
@@ -82,7 +82,7 @@ START_TEST(test_a_command_that_is_killed) {
     Cluster c;
     test::Scratch scratch;
     c.settings.lazy = true;
-    c.settings.executor.env.set("PATH", "/usr/bin:/bin");
+    c.settings.commands.set("PATH", "/usr/bin:/bin");
     c.on("register", [&](Frame) {
         c.send(encode(Function{1, "wait", "", 4}));
         model::Command command;
