@@ -4,8 +4,10 @@
 #pragma once
 
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include <stdlib.h>
 
@@ -40,5 +42,10 @@ public:
 private:
     std::string path_;
 };
+
+/// Writes a file anew.
+inline void put(const std::string &path, std::string_view text) {
+    std::ofstream(path, std::ios::trunc) << text;
+}
 
 } // namespace dtask::test

@@ -5,7 +5,6 @@
 #include "tests/unit/unit.h"
 
 #include <filesystem>
-#include <fstream>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -18,7 +17,9 @@
 using namespace dtask;
 using namespace dtask::cgroup;
 using dtask::test::error_of;
+using dtask::test::mib;
 using dtask::test::must;
+using dtask::test::put;
 namespace fs = std::filesystem;
 
 namespace {
@@ -37,11 +38,6 @@ void born(int directory) {
 
 void dying(int directory) {
     for (const char *name : files) ::unlinkat(directory, name, 0);
-}
-
-void put(const std::string &path, std::string_view text) {
-    std::ofstream file(path, std::ios::trunc);
-    file << text;
 }
 
 std::string get(const std::string &path) { return must(read_file(path)); }
@@ -451,7 +447,6 @@ END_TEST
 START_TEST(test_v2_leaves_room_below_limits_above) {
     V2Tree tree;
     auto driver = must(make_driver(tree.layout));
-    constexpr std::uint64_t mib = 1 << 20;
     auto high = [&](std::uint64_t memory, std::uint32_t tasks) {
         must(driver->make_worker_group(v2_member, name, {memory, 0, tasks}, getuid()));
         return std::stoull(get(tree.task + "/memory.high"));

@@ -19,6 +19,7 @@ using namespace dtask;
 using namespace dtask::proto;
 using dtask::test::contains;
 using dtask::test::fixture;
+using dtask::test::mib;
 using dtask::test::must;
 using dtask::test::settle;
 using dtask::test::wait_for;
@@ -26,7 +27,6 @@ using dtask::test::wait_for;
 namespace {
 
 const Token secret = Token::random();
-constexpr std::size_t mib = 1 << 20;
 
 struct Pair {
     Pair() {

@@ -20,6 +20,7 @@
 
 using namespace dtask;
 using dtask::test::error_of;
+using dtask::test::mib;
 using dtask::test::must;
 using dtask::test::settle;
 using dtask::test::wait_for;
@@ -28,7 +29,6 @@ using dtask::worker::Store;
 
 namespace {
 
-constexpr std::uint64_t mib = 1 << 20;
 using Origin = Store::Origin;
 
 /// A store in two directories of its own; what is "memory" is told, not asked.

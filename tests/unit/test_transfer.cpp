@@ -23,6 +23,7 @@
 
 using namespace dtask;
 using namespace dtask::proto;
+using dtask::test::mib;
 using dtask::test::must;
 using dtask::test::settle;
 using dtask::test::wait_for;
@@ -32,7 +33,6 @@ using dtask::worker::Store;
 
 namespace {
 
-constexpr std::uint64_t mib = 1 << 20;
 constexpr std::int64_t long_ms = 20'000;
 const Token secret = Token::random();
 

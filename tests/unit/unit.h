@@ -3,6 +3,7 @@
 // What the unit tests share: checks on Results that show the error, and main().
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -16,6 +17,8 @@
 #include "lib/base/result.h"
 
 namespace dtask::test {
+
+constexpr std::uint64_t mib = 1 << 20;
 
 /// What a test wants to tell before it fails, or a program that is no test to do instead; null:
 /// nothing.

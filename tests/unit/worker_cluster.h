@@ -15,8 +15,6 @@
 
 namespace dtask::test {
 
-constexpr std::uint64_t mib = 1 << 20;
-
 /// The scheduler's end of one connection.
 struct Peer {
     std::unique_ptr<proto::Link> link;
