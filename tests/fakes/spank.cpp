@@ -127,6 +127,7 @@ spank_err_t spank_unsetenv(spank_t, const char *name) {
 
 spank_err_t spank_option_register(spank_t, struct spank_option *option) {
     slurm.registered.push_back(option->name);
+    slurm.options.push_back(*option);
     return success;
 }
 

@@ -50,6 +50,7 @@ struct Slurm {
 
     // what the plugin did
     std::vector<std::string> registered, errors;
+    std::vector<spank_option> options; ///< those that are registered
 
     /// Any value: the handle that the hooks get.
     spank_t handle();
