@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A plain directory plays /sys/fs/cgroup; born() and dying() play the kernel.
-// The drivers meet a real kernel in tests/slurm.
+// A plain directory plays /sys/fs/cgroup (cgroup_tree.h). The drivers meet a real kernel in
+// tests/slurm.
 #include "tests/unit/unit.h"
 
 #include <filesystem>
@@ -12,54 +12,22 @@
 
 #include "lib/base/fd.h"
 #include "lib/cgroup/cgroup.h"
+#include "tests/unit/cgroup_tree.h"
 #include "tests/unit/scratch.h"
 
 using namespace dtask;
 using namespace dtask::cgroup;
+namespace fs = std::filesystem;
+using dtask::test::born;
 using dtask::test::error_of;
+using dtask::test::get;
 using dtask::test::mib;
 using dtask::test::must;
 using dtask::test::put;
-namespace fs = std::filesystem;
+using dtask::test::Tree;
+using dtask::test::V2Tree;
 
 namespace {
-
-constexpr const char *files[]{
-    "cgroup.procs",          "memory.limit_in_bytes", "memory.max_usage_in_bytes",
-    "memory.usage_in_bytes", "memory.oom_control",    "memory.use_hierarchy",
-    "cpu.cfs_period_us",     "cpu.cfs_quota_us"};
-
-void born(int directory) {
-    for (const char *name : files)
-        Fd(::openat(directory, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
-    Fd hierarchy(::openat(directory, "memory.use_hierarchy", O_WRONLY | O_CLOEXEC));
-    ck_assert_int_eq(::write(hierarchy.get(), "1\n", 2), 2);
-}
-
-void dying(int directory) {
-    for (const char *name : files) ::unlinkat(directory, name, 0);
-}
-
-std::string get(const std::string &path) { return must(read_file(path)); }
-
-class Tree : public test::Scratch {
-public:
-    explicit Tree(bool v2) {
-        layout.root = path();
-        layout.check_magic = false;
-        layout.born = born;
-        layout.dying = dying;
-        if (v2) {
-            layout.mounts.push_back({"/", path(), true, {}});
-        } else {
-            layout.mounts.push_back({"/", *this / "memory", false, {"memory"}});
-            layout.mounts.push_back({"/", *this / "cpu", false, {"cpu"}});
-            fs::create_directories(*this / "memory/slurm_n1/uid_7/job_1/step_0/task_0");
-            fs::create_directories(*this / "cpu");
-        }
-    }
-    Layout layout;
-};
 
 const Membership v1_member{{4, {"memory"}, "/slurm_n1/uid_7/job_1/step_0/task_0"},
                            {1, {"cpu"}, "/"}};
@@ -407,18 +375,6 @@ START_TEST(test_v1_users_side) {
 }
 END_TEST
 
-class V2Tree : public Tree {
-public:
-    V2Tree() : Tree(true) {
-        task = *this / "system.slice/n1_slurmstepd.scope/job_1/step_0/user/task_0";
-        fs::create_directories(task);
-        for (const char *file : {"memory.high", "memory.max", "memory.swap.max"})
-            put(task + '/' + file, "max\n");
-        put(task + "/cpu.max", "max 100000\n");
-    }
-    std::string task;
-};
-
 START_TEST(test_v2) {
     V2Tree tree;
     auto driver = must(make_driver(tree.layout));
@@ -495,31 +451,32 @@ END_TEST
 Suite *suite() {
     auto s = suite_create("cgroup");
     auto c = tcase_create("cgroup");
-    tcase_add_test(c, test_membership);
-    tcase_add_test(c, test_bad_membership);
-    tcase_add_test(c, test_mounts);
-    tcase_add_test(c, test_bad_mounts);
-    tcase_add_test(c, test_own_task_path);
-    tcase_add_test(c, test_v1_makes_and_removes);
-    tcase_add_test(c, test_v1_sweeps);
-    tcase_add_test(c, test_v1_groups_for_commands);
-    tcase_add_test(c, test_v1_no_groups_for_commands_that_would_not_be_bound);
-    tcase_add_test(c, test_v1_makes_only_what_is_limited);
-    tcase_add_test(c, test_v1_leaves_other_tasks_groups);
-    tcase_add_test(c, test_v1_shared_task_gets_a_tree_of_ours);
-    tcase_add_test(c, test_v1_seals_what_slurm_gave_to_the_user);
-    tcase_add_test(c, test_v1_failure_leaves_nothing);
-    tcase_add_test(c, test_v1_group_with_processes_stays);
-    tcase_add_test(c, test_links_are_not_followed);
-    tcase_add_test(c, test_a_linked_file_is_not_written);
-    tcase_add_test(c, test_a_plain_file_system_is_refused);
-    tcase_add_test(c, test_no_cgroups);
-    tcase_add_test(c, test_mount_of_a_part);
-    tcase_add_test(c, test_v1_users_side);
-    tcase_add_test(c, test_v2);
-    tcase_add_test(c, test_v2_leaves_room_below_limits_above);
-    tcase_add_test(c, test_v2_shared_task_is_refused);
-    tcase_add_test(c, test_v2_failure_is_undone);
+    for (auto test : {test_membership,
+                      test_bad_membership,
+                      test_mounts,
+                      test_bad_mounts,
+                      test_own_task_path,
+                      test_v1_makes_and_removes,
+                      test_v1_sweeps,
+                      test_v1_groups_for_commands,
+                      test_v1_no_groups_for_commands_that_would_not_be_bound,
+                      test_v1_makes_only_what_is_limited,
+                      test_v1_leaves_other_tasks_groups,
+                      test_v1_shared_task_gets_a_tree_of_ours,
+                      test_v1_seals_what_slurm_gave_to_the_user,
+                      test_v1_failure_leaves_nothing,
+                      test_v1_group_with_processes_stays,
+                      test_links_are_not_followed,
+                      test_a_linked_file_is_not_written,
+                      test_a_plain_file_system_is_refused,
+                      test_no_cgroups,
+                      test_mount_of_a_part,
+                      test_v1_users_side,
+                      test_v2,
+                      test_v2_leaves_room_below_limits_above,
+                      test_v2_shared_task_is_refused,
+                      test_v2_failure_is_undone})
+        tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Values between workers over loopback: a fetcher and a door with a store
-// each, and doors that are played here and do wrong.
+// Values between workers over loopback: a fetcher and a door with a store each, and doors that are
+// played here and do wrong.
 #include "tests/unit/unit.h"
 
 #include <csignal>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <set>
 
@@ -15,113 +14,27 @@
 
 #include "lib/base/log.h"
 #include "lib/base/net.h"
-#include "runtime/worker/door.h"
 #include "runtime/worker/fetcher.h"
 #include "runtime/worker/values.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/site.h"
 #include "tests/unit/wait.h"
 
 using namespace dtask;
 using namespace dtask::proto;
+using dtask::test::Liar;
+using dtask::test::long_ms;
 using dtask::test::mib;
 using dtask::test::must;
+using dtask::test::pattern;
+using dtask::test::secret;
 using dtask::test::settle;
+using dtask::test::Site;
 using dtask::test::wait_for;
-using dtask::worker::Door;
 using dtask::worker::Fetcher;
 using dtask::worker::Store;
 
 namespace {
-
-constexpr std::int64_t long_ms = 20'000;
-const Token secret = Token::random();
-
-/// Bytes that differ wherever one looks.
-std::string pattern(std::size_t size) {
-    std::string bytes(size, '\0');
-    std::uint64_t state = size;
-    for (auto &byte : bytes) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        byte = static_cast<char>(state >> 56);
-    }
-    return bytes;
-}
-
-/// One worker's half: its store, its door, what it fetches.
-struct Site {
-    test::Scratch scratch;
-    Store store;
-    std::unique_ptr<Door> door;
-    std::map<std::uint64_t, std::string> told; ///< "" where it was fetched, else why not
-    bool full = false;                         ///< the last time
-    std::optional<Fetcher> fetcher;
-    std::optional<Fd> read; ///< shares its offset with the file that the door reads
-
-    explicit Site(ev::Loop &loop, std::int64_t patience = Fetcher::patience_ms) {
-        must(log::open("", log::Level::error, "/dev/null"));
-        store = must(Store::open({scratch.path(), "", true, 0}));
-        auto open = [this](std::uint64_t data) {
-            auto file = store.open_value(data);
-            if (file) read = Fd(::dup(file->get()));
-            return file;
-        };
-        door = must(Door::open(loop, secret, "127.0.0.1",
-                               {.describe = [] { return Register{}; }, .open_value = open}));
-        auto tell = [this](std::uint64_t data, const std::string &why, bool is_full) {
-            ck_assert_msg(!told.contains(data), "told twice");
-            told[data] = why;
-            full = is_full;
-        };
-        fetcher.emplace(
-            loop, secret, store,
-            Fetcher::Callbacks{[tell](std::uint64_t data) { tell(data, "", false); }, tell},
-            patience);
-    }
-    std::string address() const { return join_address("127.0.0.1", door->port()); }
-    void add(std::uint64_t data, const std::string &bytes) {
-        must(replace_file(store.path_of(data), bytes, 0600));
-        must(store.add(data, bytes.size(), Store::Origin::executor));
-    }
-    std::string value(std::uint64_t data) {
-        return must(read_all(must(store.open_value(data)).get(), 100 * mib));
-    }
-    std::string outcome(ev::Loop &loop, std::uint64_t data) {
-        wait_for(
-            loop, "an outcome", [&] { return told.contains(data); }, long_ms);
-        ck_assert_uint_eq(fetcher->incoming(), 0);
-        if (!told[data].empty()) ck_assert(scratch.names().empty());
-        return told[data];
-    }
-};
-
-/// A listener that answers a `get` as a test likes.
-struct Liar {
-    std::vector<std::unique_ptr<Link>> links;
-    std::vector<Frame> asked;
-    std::unique_ptr<ev::Listener> listener;
-
-    Liar(ev::Loop &loop, std::function<void(Link &link, const Frame &frame)> answer) {
-        listener =
-            must(ev::Listener::bind(loop, "127.0.0.1", 0, [&loop, answer, this](Fd fd, auto) {
-                auto n = links.size();
-                links.push_back(Link::accept(loop, std::move(fd), secret,
-                                             {.on_open = [](Role) {},
-                                              .on_frame =
-                                                  [answer, n, this](Frame frame) {
-                                                      asked.push_back(frame);
-                                                      answer(*links[n], frame);
-                                                  },
-                                              .on_closed = [](bool, const std::string &) {}}));
-            }));
-    }
-    std::string address() const { return join_address("127.0.0.1", listener->port()); }
-    static Frame data(std::uint64_t size, std::string payload) {
-        Frame frame = make_frame("data");
-        frame.header.set("size", size);
-        frame.payload = std::move(payload);
-        return frame;
-    }
-};
 
 START_TEST(test_large_value) {
     ev::Loop loop;
@@ -334,8 +247,6 @@ START_TEST(test_no_room) {
     ::setrlimit(RLIMIT_FSIZE, &before);
 }
 END_TEST
-
-// The door
 
 /// Somebody at the door.
 struct Visitor {
