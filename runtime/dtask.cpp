@@ -50,7 +50,7 @@ struct Help : CLI::Formatter {
         return name.substr(0, name.find('{'));
     }
     std::string make_option_opts(const CLI::Option *option) const override {
-        auto word = option->get_option_text();
+        const auto &word = option->get_option_text();
         return word.empty() || word.starts_with('[') ? word : ' ' + word;
     }
 };

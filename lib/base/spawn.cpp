@@ -64,7 +64,7 @@ bool write_text(const char *path, const char *text, std::size_t length) {
         if (::dup2(spec.pass_fd, passed_fd) < 0) give_up(report);
     }
     // Whatever the parent handles or blocks is its own affair.
-    for (int number = 1; number < NSIG; number++) ::signal(number, SIG_DFL);
+    for (int number = 1; number < NSIG; number++) (void)::signal(number, SIG_DFL);
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -61,8 +61,8 @@ std::string format_size(std::uint64_t bytes) {
     }
     char text[32];
     bool whole = value == static_cast<double>(static_cast<std::uint64_t>(value));
-    std::snprintf(text, sizeof text, whole ? "%.0f%c" : "%.1f%c", value,
-                  units[static_cast<std::size_t>(power)]);
+    (void)std::snprintf(text, sizeof text, whole ? "%.0f%c" : "%.1f%c", value,
+                        units[static_cast<std::size_t>(power)]);
     return text;
 }
 

@@ -23,10 +23,10 @@ Result<std::unique_ptr<Server>> Server::listen(ev::Loop &loop, const std::string
     std::unique_ptr<Server> self(new Server(loop, std::move(handler), limits));
     std::string why = "no port to try";
     for (auto port : ports) {
-        auto listener =
-            ev::Listener::bind(loop, host, port, [s = self.get()](Fd connection, std::string) {
-                s->on_accept(std::move(connection));
-            });
+        auto listener = ev::Listener::bind(loop, host, port,
+                                           [s = self.get()](Fd connection, const std::string &) {
+                                               s->on_accept(std::move(connection));
+                                           });
         if (listener) {
             self->listener_ = std::move(*listener);
             return self;

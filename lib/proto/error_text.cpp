@@ -42,7 +42,7 @@ public:
             case proto_op: take(1); break;
             case frame_op: take(8); break;
             case none_op: push({}); break;
-            case mark_op: break;
+            case mark_op:
             case tuple_op: break;
             case memoize_op: put(memo_.size()); break;
             case binput_op: put(number(1)); break;

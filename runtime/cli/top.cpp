@@ -113,7 +113,7 @@ private:
     // Ctrl-Z: the shell gets its terminal as it was, and gives it back.
     void on_stopped() {
         terminal_.leave();
-        ::raise(SIGSTOP);
+        (void)::raise(SIGSTOP);
         terminal_.enter();
         draw();
     }

@@ -36,7 +36,7 @@ bool proves(const std::string &address, const proto::Token &token) {
                                        proven = true;
                                        loop.stop();
                                    },
-                               .on_frame = [](proto::Frame) {},
+                               .on_frame = [](const proto::Frame &) {},
                                .on_closed = [&](bool, const std::string &) { loop.stop(); }});
     loop.run();
     return proven;

@@ -5,9 +5,9 @@
 #include <climits>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <elf.h>
@@ -31,7 +31,7 @@ namespace dtask::doctor {
 namespace {
 
 // statfs(2), and the headers of those that are not in the kernel.
-const std::map<unsigned long, const char *> shared_filesystems = {
+constexpr std::pair<unsigned long, const char *> shared_filesystems[] = {
     {0x01021994, "tmpfs"}, {0x6969, "nfs"},      {0x0BD00BD0, "lustre"},   {0x47504653, "gpfs"},
     {0xFF534D42, "cifs"},  {0xFE534D42, "smb2"}, {0x19830326, "beegfs"},   {0x00c36400, "ceph"},
     {0x01161970, "gfs2"},  {0x65735546, "fuse"}, {0x20030528, "orangefs"},
@@ -87,10 +87,9 @@ Directory look_at_directory(const std::string &path) {
     }
     struct statfs kind {};
     if (::statfs(path.c_str(), &kind) == 0)
-        if (auto found =
-                shared_filesystems.find(static_cast<unsigned long>(kind.f_type) & UINT32_MAX);
-            found != shared_filesystems.end())
-            fact.filesystem = found->second;
+        for (auto [magic, name] : shared_filesystems)
+            if (magic == (static_cast<unsigned long>(kind.f_type) & UINT32_MAX))
+                fact.filesystem = name;
     return fact;
 }
 

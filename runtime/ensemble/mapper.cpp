@@ -78,7 +78,7 @@ Mapper::Mapper(ev::Loop &loop, const proto::Token &token, std::string address, P
         loop, token, proto::Role::client, std::vector{std::move(address)}, dial_ms,
         client::Dialer::Callbacks{
             .on_connected = [] {},
-            .on_frame = [this](proto::Frame frame) { on_frame(std::move(frame)); },
+            .on_frame = [this](const proto::Frame &frame) { on_frame(frame); },
             .on_lost = lost,
             .on_failed =
                 [this](const std::string &why) {
@@ -112,16 +112,16 @@ void Mapper::finish(int code) {
     loop_.stop();
 }
 
-void Mapper::on_frame(proto::Frame frame) {
+void Mapper::on_frame(const proto::Frame &frame) {
     std::string type = frame.type();
-    if (auto ok = handle(std::move(frame)); !ok) {
+    if (auto ok = handle(frame); !ok) {
         say("from the scheduler: " + type + ": " + ok.error().text());
         finish(exit_code::cluster_lost);
     }
     end_turn_soon();
 }
 
-Result<void> Mapper::handle(proto::Frame frame) {
+Result<void> Mapper::handle(const proto::Frame &frame) {
     std::string type = frame.type();
     if (type == "done") {
         auto keys = frame.header.column("k");
@@ -141,7 +141,7 @@ Result<void> Mapper::handle(proto::Frame frame) {
         if (!failure) return fail_from(std::move(failure));
         failure->worker = frame.header.string_or("worker", "");
         failure->node = frame.header.string_or("node", "");
-        on_failure(std::move(*failure));
+        on_failure(*failure);
     } else if (type == "welcome") {
         auto welcome = proto::decode_welcome(frame);
         if (!welcome) return fail_from(std::move(welcome));
@@ -262,7 +262,7 @@ void Mapper::tell_left(std::uint64_t number, const Job &job, model::Ended ended)
         tell(number, told);
 }
 
-void Mapper::on_failure(proto::Failure failure) {
+void Mapper::on_failure(const proto::Failure &failure) {
     auto number = failure.k;
     if (failure.kind == proto::FailureKind::cancelled && stopping_) {
         out_.erase(number);
@@ -299,12 +299,12 @@ void Mapper::on_ended(std::uint64_t number, Told told) {
     else
         journal_.add(job->second.digest);
     out_.erase(job);
+    bool enough = told.failed && plan_.most_failures > 0 && counts_.failed >= plan_.most_failures;
     if (plan_.keep_order)
         held_[number] = std::move(told);
     else
         tell(number, told);
-    bool enough = plan_.most_failures > 0 && counts_.failed >= plan_.most_failures;
-    if (told.failed && enough)
+    if (enough)
         stop(Exits::some_failed, fmt::format("{} jobs have failed (--max-fails)", counts_.failed));
 }
 

@@ -73,13 +73,13 @@ private:
         model::Ended ended;
     };
 
-    void on_frame(proto::Frame frame);
-    Result<void> handle(proto::Frame frame);
+    void on_frame(const proto::Frame &frame);
+    Result<void> handle(const proto::Frame &frame);
     void begin(const proto::Welcome &welcome);
     void submit_more();
     model::Command own_part(const Row &row) const;
     void on_ended(std::uint64_t number, Told told);
-    void on_failure(proto::Failure failure);
+    void on_failure(const proto::Failure &failure);
     void tell(std::uint64_t number, const Told &told);
     void skip(std::uint64_t number);
     void tell_left(std::uint64_t number, const Job &job, model::Ended ended);

@@ -269,7 +269,7 @@ void Commands::enter_group(Running &running, std::vector<int> &join_fds) {
         return;
     }
     running.group = &group;
-    running.kills_before = *kills;
+    running.kills_before = *kills; // NOLINT(bugprone-use-after-move): moved only where it is none
     join_fds.push_back(group.procs_fd());
 }
 

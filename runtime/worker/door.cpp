@@ -23,9 +23,10 @@ constexpr std::size_t most_queued = 2u << 20; // bytes, of one connection
 Result<std::unique_ptr<Door>> Door::open(ev::Loop &loop, const proto::Token &token,
                                          const std::string &address, Host host) {
     std::unique_ptr<Door> door(new Door(loop, token, std::move(host)));
-    auto listener = ev::Listener::bind(loop, address, 0, [d = door.get()](Fd c, std::string peer) {
-        d->on_accept(std::move(c), peer);
-    });
+    auto listener =
+        ev::Listener::bind(loop, address, 0, [d = door.get()](Fd c, const std::string &peer) {
+            d->on_accept(std::move(c), peer);
+        });
     if (!listener) return fail_from(std::move(listener));
     door->listener_ = std::move(*listener);
     return door;

@@ -28,7 +28,7 @@ constexpr const char *nursery_variable = "DTASK_NURSERY"; // "off": each executo
 // Twice the scheduler's: it gives us up first, and we come again if it can be
 // reached by then. A wrong value is the scheduler's to tell.
 std::int64_t silence_ms(const Env &env) {
-    return 2 * 1'000 * launch::silence_limit(env).value_or(launch::default_silence_s);
+    return 2 * launch::silence_limit(env).value_or(launch::default_silence_s) * 1'000;
 }
 
 // Arrays come and go. What the C library gives back to the kernel at once comes again in pages that
@@ -161,7 +161,7 @@ Result<int> work(Env env) {
 int main(Env env) {
     // SIGXFSZ: a file that grows too large is an error like a full disk.
     for (int number : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ})
-        ::signal(number, SIG_IGN);
+        (void)::signal(number, SIG_IGN);
     raise_descriptor_limit(); // clients and other workers come for values
     auto code = work(std::move(env));
     if (code) return *code;

@@ -75,8 +75,8 @@ void Worker::end_commands() {
     if (!client_ended_) receipts_.write(settings_.about.name);
 }
 
-void Worker::on_command_ended(Commands::Outcome outcome) {
-    auto &call = outcome.call;
+void Worker::on_command_ended(const Commands::Outcome &outcome) {
+    const auto &call = outcome.call;
     const auto &ended = outcome.ended;
     learn(call.function, ended.ran_us);
     if (call.dropped) return;

@@ -57,7 +57,7 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
     settings_.executor.join_fds = settings_.nursery.join_fds = watch_.memory().join_fds();
     settings_.nursery.env = settings_.executor.env;
     commands_.emplace(loop_, command_place(),
-                      [this](Commands::Outcome outcome) { on_command_ended(std::move(outcome)); });
+                      [this](const Commands::Outcome &outcome) { on_command_ended(outcome); });
     nursery_.emplace(loop_, settings_.executor, settings_.nursery);
     slots_.resize(settings_.about.concurrency);
 }
@@ -276,7 +276,7 @@ void Worker::feed() {
     }
 }
 
-void Worker::on_outcome(Call call, proto::RecordKind kind, const std::string &value,
+void Worker::on_outcome(const Call &call, proto::RecordKind kind, const std::string &value,
                         std::uint64_t us) {
     learn(call.function, us);
     using proto::RecordKind;
@@ -312,8 +312,8 @@ void Worker::start_executor(std::size_t slot) {
                  failed_starts_ = 0;
                  feed();
              },
-         .on_outcome = [this](Call call, proto::RecordKind kind, const std::string &value,
-                              std::uint64_t us) { on_outcome(std::move(call), kind, value, us); },
+         .on_outcome = [this](const Call &call, proto::RecordKind kind, const std::string &value,
+                              std::uint64_t us) { on_outcome(call, kind, value, us); },
          .on_blocked = [this, slot] { on_blocked(slot); },
          .on_dead = [this, slot](int status) { on_executor_dead(slot, status); }});
     if (!executor) return give_up(executor.error().text());

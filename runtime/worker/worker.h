@@ -89,7 +89,8 @@ private:
     void on_welcome(const proto::Welcome &welcome);
     void on_retract(const proto::Refs &refs);
     void on_kill(const proto::Refs &refs);
-    void on_outcome(Call call, proto::RecordKind kind, const std::string &value, std::uint64_t us);
+    void on_outcome(const Call &call, proto::RecordKind kind, const std::string &value,
+                    std::uint64_t us);
     void on_executor_dead(std::size_t slot, int status);
     void start_executor(std::size_t slot);
     void on_blocked(std::size_t slot);
@@ -105,7 +106,7 @@ private:
     Commands::Place command_place();
     std::uint64_t busy_executors() const;
     bool has_room(const Call &call) const;
-    void on_command_ended(Commands::Outcome outcome);
+    void on_command_ended(const Commands::Outcome &outcome);
     void end_commands();
     void drop_call(std::uint64_t task, std::uint64_t instance);
     void report(proto::Failure failure);
