@@ -98,6 +98,7 @@ void Dialer::next(const std::string &why) {
 std::vector<std::string> addresses(const std::string &host,
                                    const std::vector<std::uint16_t> &ports) {
     std::vector<std::string> all;
+    all.reserve(ports.size());
     for (auto port : ports) all.push_back(join_address(host, port));
     return all;
 }
