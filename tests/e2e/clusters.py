@@ -18,6 +18,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("DTASK_BUILD", os.path.join(ROOT, "build"))
 DTASK = os.path.join(BUILD, "dtask")
 
+SERVE = """
+import os, dtask
+dtask.Client().wait_for_workers(timeout=60)
+print(os.environ["DTASK_ADDRESS"], os.environ["DTASK_TOKEN"], flush=True)
+open("until").read()  # a pipe: until its writer closes it
+"""
+
 
 def read(path):
     try:
@@ -48,6 +55,16 @@ class Cluster:
         self.mark = f"DTASK_TEST_MARK={uuid.uuid4()}"
         self.process = None
         self.out = self.err = ""
+
+    def serve(self, tasks, seconds):
+        """Start it with a client that waits for release(); (address, token) of its scheduler."""
+        os.mkfifo(os.path.join(self.folder, "until"))
+        self.start(SERVE, tasks=tasks)
+        return self.line(seconds).split()
+
+    def release(self):
+        with open(os.path.join(self.folder, "until"), "w"):
+            pass
 
     def write(self, text, name="script.py"):
         """Write a file beside the script; its path."""

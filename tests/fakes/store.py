@@ -8,6 +8,8 @@ import threading
 
 import wire
 
+BIG = 100 << 10  # bytes: a value of that size stays on its worker
+
 
 def packed(value):
     """The bytes of a value's file."""
