@@ -25,6 +25,8 @@ import threading
 from concurrent.futures._base import PENDING
 from time import monotonic
 
+from ._looking import Looking, look
+
 TERM = 0.001  # s without a use after which the receiver reads again
 _LONGEST = 0.1  # s between its looks while a waiter reads
 _MOST = 16 << 10  # bytes of frames that a waiter deals with
@@ -40,6 +42,7 @@ class Direct:
         self._settle = settle
         self._wake = wake
         self._role = threading.Lock()
+        self._looking = Looking()
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
         self._asked = self._recalled = False
@@ -114,13 +117,17 @@ class Direct:
         try:
             began = monotonic()
             self._uses += 1
+            poll = self._poll.poll
+            looks = self._looking.begins()
             while future._state is PENDING:
-                left = None if end is None else max(end - monotonic(), 0.0) * 1000
-                if not self._poll.poll(left):
-                    return
+                if not (looks and look(poll)):
+                    left = None if end is None else max(end - monotonic(), 0.0) * 1000
+                    if not poll(left):
+                        return
                 if not self._take():
                     self._recalled = True
                     return
+            self._looking.took(looks, monotonic() - began)
         finally:
             role.release()
             if self._recalled or monotonic() - began > TERM:
