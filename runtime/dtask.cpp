@@ -236,6 +236,14 @@ void declare(CLI::App &app, cli::MapRequest &map) {
                "standard input.\n");
 }
 
+Error no_such_command(CLI::App &app, const std::string &word) {
+    std::string known;
+    for (auto *command : app.get_subcommands({}))
+        known += (known.empty() ? "" : ", ") + command->get_name();
+    return Error((word.empty() ? "no command given" : word + ": no such command") +
+                 "; accepted: " + known);
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -277,6 +285,8 @@ int main(int argc, char **argv) {
         app.parse(std::move(arguments));
     } catch (const CLI::ParseError &error) { // how CLI11 reports, --help included
         if (error.get_exit_code() == 0) return app.exit(error);
+        if (app.get_subcommands().empty() && error.get_name() == "RequiredError")
+            return refuse(no_such_command(app, argc > 1 ? argv[1] : ""));
         return refuse(Error(error.what()));
     }
 
