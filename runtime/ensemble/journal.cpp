@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view from = ".from-";
 constexpr std::string_view magic = "dtask-journal-1\n";
 constexpr std::size_t head_size = 8, longest_record = 256u << 20;
+constexpr std::size_t longest_file = std::size_t{8} << 30;
 constexpr char done_kind = 1, outcome_kind = 2;
 
 void put(std::string &into, std::uint32_t number) {
@@ -103,8 +104,7 @@ Result<Journal> Journal::open(const std::string &path, bool resume) {
     if (::flock(file->get(), LOCK_EX | LOCK_NB) < 0)
         return fail("journal: " + path + ": " +
                     (errno == EWOULDBLOCK ? "another dtask map writes it" : std::strerror(errno)));
-    constexpr std::size_t most = std::size_t{8} << 30;
-    auto text = read_all(file->get(), most);
+    auto text = read_all(file->get(), longest_file);
     if (!text) return fail_from(std::move(text), "journal: " + path);
     auto whole =
         read_journal(*text, [&](std::string_view digest, auto) { journal.done_.emplace(digest); });
@@ -133,7 +133,7 @@ void put_outcome(std::string &into, std::string_view digest, std::string_view ou
 
 Result<void> Journal::read_left() {
     for (const auto &file : beside(path_)) {
-        auto text = read_file(file);
+        auto text = read_file(file, longest_file);
         if (!text) return fail_from(std::move(text), "journal");
         auto keep = [&](std::string_view digest, std::optional<std::string_view> outcome) {
             if (outcome) left_.emplace(digest, *outcome);

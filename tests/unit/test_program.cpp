@@ -4,6 +4,7 @@
 // and errors look like, and that a cluster comes up on this machine.
 #include "tests/unit/unit.h"
 
+#include <csignal>
 #include <filesystem>
 
 #include <fcntl.h>
@@ -25,13 +26,18 @@ struct Ran {
     std::string out, err;
 };
 
+std::string program(const char *name) {
+    auto self = std::filesystem::read_symlink("/proc/self/exe");
+    return self.parent_path().parent_path().parent_path() / name;
+}
+
 /// Runs a program of the build directory, in an empty directory, without standard input.
 Ran run(const char *name, std::vector<std::string> words,
         const std::vector<std::pair<const char *, const char *>> &variables = {}) {
     test::Scratch scratch;
     std::string names[2] = {scratch / "out", scratch / "err"};
     SpawnSpec spec;
-    spec.program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "../.." / name;
+    spec.program = program(name);
     spec.argv = std::move(words);
     spec.argv.insert(spec.argv.begin(), name);
     spec.env = Env::current();
@@ -120,6 +126,38 @@ START_TEST(test_a_cluster_on_this_machine) {
 }
 END_TEST
 
+// The whole of it: commands as jobs, what is said of them afterwards, and whoever asks meanwhile.
+START_TEST(test_a_cluster_at_work) {
+    test::Scratch scratch;
+    auto dtask = program("dtask"), report = scratch / "report.html", told = scratch / "told";
+    // One job waits for the end, so that there is something to ask about.
+    auto jobs = "map --progress none -k 'echo {}; test {} != 3 || sleep 1000' ::: 1 2 3";
+    auto script = dtask + ' ' + jobs + " & job=$!; " + "until " + dtask +
+                  " status --json | tr -d ' \n' | grep -q '\"done\":2'; do n=$((n + 1)); [ $n -lt "
+                  "1000 ] || exit 99; sleep 0.05; done; { " +
+                  dtask + " status --ping; " + dtask + " logs scheduler; " + dtask +
+                  " explain 3; " + dtask + " explain 9; " + dtask + " cancel 9; " + dtask +
+                  " cancel 3; } >" + told + " 2>&1; wait $job; code=$?; " + dtask +
+                  " stop >/dev/null 2>&1 & sleep 1000; exit $code";
+    auto ran = run("dtask", {"run", "-n1", "-c3", "--dashboard", "--report=" + report, "--", "sh",
+                             "-c", script});
+    ck_assert_msg(ran.code == exit_code::signal_base + SIGTERM, "%d: %s", ran.code,
+                  ran.err.c_str()); // by dtask stop
+    ck_text_eq(ran.out, "1\n2\n");
+    ck_contains(ran.err, "dtask: dashboard: http://127.0.0.1:");
+    ck_contains(ran.err, "dtask map: job 3 failed: cancelled by dtask cancel");
+    ck_contains(ran.err, "dtask: the report is in " + report);
+    ck_contains(must(read_file(report)), "<html");
+    auto answers = must(read_file(told));
+    ck_contains(answers, "1 of 1 workers, 1 client; tasks: 0 waiting, 1 running, 2 done");
+    ck_contains(answers, " us ");
+    ck_contains(answers, "echo-3: ");
+    ck_contains(answers, "dtask explain: no task is called 9");
+    ck_contains(answers, "dtask cancel: 9: no task of that name waits or runs");
+    ck_contains(answers, "1 task was cancelled\n");
+}
+END_TEST
+
 START_TEST(test_doctor) {
     auto ran = run("dtask", {"doctor"}, {{"PATH", "/nonexistent"}});
     ck_assert_int_eq(ran.code, 1);
@@ -135,7 +173,7 @@ int main() {
     TCase *cases = tcase_create("program");
     tcase_set_timeout(cases, 120);
     for (auto test : {test_help, test_wrong_arguments, test_arguments_are_what_they_are,
-                      test_a_cluster_on_this_machine, test_doctor})
+                      test_a_cluster_on_this_machine, test_a_cluster_at_work, test_doctor})
         tcase_add_test(cases, test);
     suite_add_tcase(suite, cases);
     return test::run(suite);
