@@ -380,7 +380,7 @@ void Server::end(int code, const std::string &why) {
     if (on_ending_) on_ending_();
     for (auto &[id, peer] : peers_)
         if (peer.role) peer.outbox->frame(proto::encode_bye(why, static_cast<std::uint64_t>(code)));
-    while (!unproven_.empty()) leave(unproven_.front(), why);
+    // Those in the midst of their proof come to its end: they may be tasks that we wait for.
     end_deadline_.set(goodbye_ms);
     // A broken step ends at once: who comes later finds nobody, and ends too.
     auto left_us = code == exit_code::cluster_lost
@@ -428,7 +428,8 @@ void Server::end_turn() {
         found->second.outbox->flush();
     }
     dead_.clear();
-    if (exit_code_ && peers_.empty() && core_.seen.size() >= core_.settings.expected) loop_.stop();
+    bool alone = peers_.size() == unproven_.size(); // and nobody waits for strangers
+    if (exit_code_ && alone && core_.seen.size() >= core_.settings.expected) loop_.stop();
 }
 
 proto::Welcome Server::welcome() {

@@ -49,9 +49,13 @@ struct Cluster {
     std::string log_text() const { return must(read_file(logged)); }
 
     Peer &connect(proto::Role role, const proto::Token *other = nullptr) {
+        return prove(must(ev::begin_connect(address())), role, other);
+    }
+    /// On a connection that has been there for a while, perhaps.
+    Peer &prove(Fd connection, proto::Role role, const proto::Token *other = nullptr) {
         auto &peer = *peers.emplace_back(std::make_unique<Peer>());
         peer.link = proto::Link::initiate(
-            loop, must(ev::begin_connect(address())), port, other ? *other : token, role,
+            loop, std::move(connection), port, other ? *other : token, role,
             {.on_open = [&peer](proto::Role) { peer.open = true; },
              .on_frame = [&peer](proto::Frame f) { peer.frames[f.type()].push_back(std::move(f)); },
              .on_closed = [&peer](bool, const std::string &) { peer.closed = true; }});

@@ -99,6 +99,10 @@ START_TEST(test_it_is_lost) {
     p.start();
     p.until("its loss", [&] { return !p.lost.empty(); });
     ck_text_eq(p.lost, "Dask's scheduler ended with exit code 3");
+}
+END_TEST
+
+START_TEST(test_it_is_lost_before_it_serves) {
     Played before("exit 3");
     before.spec.options.tls = false;
     before.start();
@@ -127,8 +131,8 @@ int main() {
     Suite *suite = suite_create("dask scheduler");
     TCase *cases = tcase_create("dask scheduler");
     tcase_set_timeout(cases, 120);
-    for (auto test :
-         {test_it_serves, test_its_client_shuts_it_down, test_it_is_lost, test_it_cannot_begin})
+    for (auto test : {test_it_serves, test_its_client_shuts_it_down, test_it_is_lost,
+                      test_it_is_lost_before_it_serves, test_it_cannot_begin})
         tcase_add_test(cases, test);
     suite_add_tcase(suite, cases);
     return test::run(suite);

@@ -403,6 +403,27 @@ START_TEST(test_a_late_worker) {
 }
 END_TEST
 
+// The end comes in the midst of its proof: it is heard all the same, for nobody would start it
+// again.
+START_TEST(test_a_worker_that_proves_itself_at_the_end) {
+    Cluster c(1);
+    auto connection = must(ev::begin_connect(c.address()));
+    auto &launcher = c.launcher(); // which is accepted behind it
+    c.script.then([&] { launcher.send(encode_shutdown(0)); });
+    c.script.when(
+        "good-bye", [&] { return launcher.count("bye") == 1; },
+        [&] {
+            auto &slow = c.prove(std::move(connection), Role::worker);
+            c.script.when(
+                "the greeting", [&] { return slow.count("welcome") == 1; },
+                [&] { slow.send(encode_here(0)); });
+            c.script.when(
+                "good-bye to it", [&] { return slow.count("bye") == 1; }, [&] { c.peers.clear(); });
+        });
+    ck_assert_int_eq(c.play(), 0);
+}
+END_TEST
+
 // Where no cgroup holds the limits, and which tasks never came, is told once for all.
 START_TEST(test_what_is_told_once) {
     Cluster c(4, 400);
@@ -454,7 +475,8 @@ Suite *suite() {
                       test_unfit_tasks_are_told_and_closed, test_the_clients_launcher_is_lost,
                       test_deaths_are_handed_on, test_workers_are_dismissed,
                       test_good_bye_has_the_code, test_nobody_attaches, test_peers_that_stay,
-                      test_a_late_worker, test_what_is_told_once, test_ports_that_are_taken})
+                      test_a_late_worker, test_a_worker_that_proves_itself_at_the_end,
+                      test_what_is_told_once, test_ports_that_are_taken})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

@@ -81,6 +81,7 @@ Shown watch(const Cluster &cluster, const Steps &steps) {
     winsize size{20, 80, 0, 0};
     ::ioctl(terminal, TIOCSWINSZ, &size);
     auto transcript = cluster.scratch / "transcript";
+    std::ofstream{transcript}; // is there, however soon it ends
     pid_t user = ::fork();
     if (user == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
