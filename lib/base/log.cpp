@@ -32,7 +32,7 @@ void keep(State &s, std::string_view level, std::string_view text) {
     std::time_t now = std::time(nullptr);
     std::tm parts{};
     char clock[16] = "";
-    if (::localtime_r(&now, &parts)) std::strftime(clock, sizeof clock, "%H:%M:%S ", &parts);
+    if (::localtime_r(&now, &parts)) (void)std::strftime(clock, sizeof clock, "%H:%M:%S ", &parts);
     s.kept.append(clock).append(level).append(text.substr(0, most_kept / 8)).append("\n");
     if (s.kept.size() <= 2 * most_kept) return;
     auto from = s.kept.find('\n', s.kept.size() - most_kept);

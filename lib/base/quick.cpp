@@ -38,13 +38,13 @@ bool to(int fd, int place) {
 }
 
 // The sanitizer does not know a stack that is left for good by a function that never returns.
-[[noreturn]] [[gnu::no_sanitize("address")]] void give_up(Birth &birth, bool directory = false) {
+[[noreturn]] [[gnu::no_sanitize_address]] void give_up(Birth &birth, bool directory = false) {
     birth.failure = {errno, directory, 0};
     ::_exit(exit_code::not_found);
 }
 
 // In our memory, while we wait: system calls only, and nothing that outlives them.
-[[gnu::no_sanitize("address")]] int child(void *argument) {
+[[gnu::no_sanitize_address]] int child(void *argument) {
     auto &birth = *static_cast<Birth *>(argument);
     const auto &spec = *birth.spec;
     if (::setpgid(0, 0) < 0) give_up(birth);

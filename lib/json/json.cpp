@@ -174,9 +174,11 @@ Json &Json::set(const char *name, std::int64_t value) { return put(name, value);
 Json &Json::set(const char *name, double value) { return put(name, Tree(json_real(value))); }
 Json &Json::set(const char *name, Column column) { return put(name, std::move(column)); }
 // cppcheck-suppress passedByValue ; taken over, as a column is: its values are shared with no other
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the same
 Json &Json::set(const char *name, Json value) { return put(name, Tree(value.whole())); }
 
 // cppcheck-suppress passedByValue ; the same
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the same
 Json &Json::append(Json value) {
     json_array_append_new(tree_.get(), value.whole());
     return *this;

@@ -16,7 +16,7 @@ namespace dtask::tls {
 
 namespace {
 
-constexpr long day_s = 24 * 60 * 60;
+constexpr long day_s = 24L * 60 * 60;
 constexpr long validity_s = 400 * day_s;
 constexpr const char *authority_name = "dtask step authority";
 

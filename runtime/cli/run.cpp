@@ -81,7 +81,7 @@ Result<int> run(const RunRequest &request, const Env &env) {
             for (pid_t pid : tasks) ::kill(pid, number);
         }));
     // The terminal sends Ctrl-C to the client too: we end when it does.
-    ::signal(SIGINT, SIG_IGN);
+    (void)::signal(SIGINT, SIG_IGN);
 
     for (std::uint32_t rank = 0; rank < request.ntasks; rank++) {
         auto role = model::role_of(*plan, rank);

@@ -59,6 +59,7 @@ void Process::on_data() {
         return kill();
     }
     address_ = *address;
+    // NOLINTNEXTLINE(bugprone-use-after-move): moved only where there is no address
     callbacks_.on_serving({*address, json->string_or("dashboard", "")});
 }
 

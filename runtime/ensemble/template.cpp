@@ -159,7 +159,7 @@ Result<Text> Text::parse(std::string_view text, const std::vector<std::string> &
 
 std::string Text::expand(const Row &row, bool quoted) const {
     std::string text;
-    auto put = [&](std::string value) { text += quoted ? quote(value) : value; };
+    auto put = [&](const std::string &value) { text += quoted ? quote(value) : value; };
     for (const auto &piece : pieces_) {
         auto count = static_cast<std::int64_t>(row.values.size());
         switch (piece.part) {

@@ -32,7 +32,7 @@ int main(Env env, const std::string &self, std::vector<std::string> arguments) {
         command = arguments[0];
         arguments.erase(arguments.begin());
     }
-    ::signal(SIGPIPE, SIG_IGN);
+    (void)::signal(SIGPIPE, SIG_IGN);
     auto role = model::role_of(*plan, spec->rank);
     ev::Loop loop;
     Launcher launcher(loop, *token, std::move(*spec), role, std::move(env), self,

@@ -31,7 +31,7 @@ namespace {
 // group, as Ctrl-C, is not for us.
 void ignore_signals() {
     for (int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE})
-        ::signal(number, SIG_IGN);
+        (void)::signal(number, SIG_IGN);
 }
 
 // Writes the scheduler file, and says whether it is there: only outsiders need

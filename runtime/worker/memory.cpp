@@ -87,6 +87,7 @@ std::optional<pid_t> Memory::over_limit(const std::vector<pid_t> &executors,
         if (!group_over && !shared_) return {};
     }
     std::vector<Family> families;
+    families.reserve(executors.size());
     for (auto pid : executors) families.push_back({pid, family_of(pid), true});
     for (auto pid : strays_.find(executors, nursery_))
         families.push_back({pid, family_of(pid), false});

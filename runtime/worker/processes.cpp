@@ -155,13 +155,11 @@ Pids Strays::find(const Pids &executors, pid_t nursery) {
     for (auto pid : children_of(adopter_)) {
         if (pid == ::getpid() || pid == nursery) continue;
         if (std::ranges::find(executors, pid) != executors.end()) continue;
-        if (std::ranges::find(executors, ::getpgid(pid)) != executors.end()) {
-            strays.push_back(pid);
-        } else if (others_.contains(pid) || !is_of_a_function(pid)) {
+        bool of_an_executor = std::ranges::find(executors, ::getpgid(pid)) != executors.end();
+        if (!of_an_executor && (others_.contains(pid) || !is_of_a_function(pid)))
             others.insert(pid);
-        } else {
+        else
             strays.push_back(pid);
-        }
     }
     others_ = std::move(others);
     return strays;
