@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,13 @@ void Fd::reset(int fd) {
     // Linux closes the descriptor even where close() reports EINTR: no retry.
     if (fd_ >= 0) ::close(fd_);
     fd_ = fd;
+}
+
+Result<SocketPair> socket_pair() {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return fail_errno("socketpair");
+    return SocketPair{Fd(ends[0]), Fd(ends[1])};
 }
 
 Result<Fd> open_file(const std::string &path, int flags, mode_t mode) {

@@ -37,6 +37,12 @@ private:
     int fd_ = -1;
 };
 
+/// Both ends of a stream between processes of this machine.
+struct SocketPair {
+    Fd ours, theirs;
+};
+Result<SocketPair> socket_pair();
+
 /// Opens `path`; `mode` matters where `flags` has O_CREAT.
 Result<Fd> open_file(const std::string &path, int flags, mode_t mode = 0);
 /// As open_file, below the directory `dir`.

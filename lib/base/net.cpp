@@ -23,17 +23,6 @@ using namespace std::string_view_literals;
 
 constexpr auto local_prefix = "\0dtask-"sv;
 
-std::string numeric(const sockaddr *address) {
-    char text[INET6_ADDRSTRLEN] = "";
-    if (address->sa_family == AF_INET)
-        ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in *>(address)->sin_addr, text,
-                    sizeof text);
-    else if (address->sa_family == AF_INET6)
-        ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 *>(address)->sin6_addr, text,
-                    sizeof text);
-    return text;
-}
-
 bool link_local(const sockaddr *address) {
     return address->sa_family == AF_INET6 &&
            IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6 *>(address)->sin6_addr);
@@ -50,8 +39,8 @@ Result<std::string> resolve(const std::string &host) {
     std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
     std::string found;
     for (auto *a = list; a; a = a->ai_next) {
-        if (a->ai_family == AF_INET) return numeric(a->ai_addr);
-        if (found.empty()) found = numeric(a->ai_addr);
+        if (a->ai_family == AF_INET) return numeric_address(a->ai_addr);
+        if (found.empty()) found = numeric_address(a->ai_addr);
     }
     if (found.empty()) return fail(host + ": no address");
     return found;
@@ -65,7 +54,7 @@ Result<std::string> interface_address(const std::string &interface) {
     std::set<std::string> names;
     for (auto *i = list; i; i = i->ifa_next) {
         if (!i->ifa_addr || link_local(i->ifa_addr)) continue;
-        std::string text = numeric(i->ifa_addr);
+        std::string text = numeric_address(i->ifa_addr);
         if (text.empty()) continue; // no IP family
         names.insert(i->ifa_name);
         if (interface != i->ifa_name) continue;
@@ -76,6 +65,17 @@ Result<std::string> interface_address(const std::string &interface) {
     std::string known;
     for (const auto &name : names) known += (known.empty() ? "" : ", ") + name;
     return fail("no such interface with an address on " + host_name() + "; there are: " + known);
+}
+
+std::string numeric_address(const sockaddr *address) {
+    char text[INET6_ADDRSTRLEN] = "";
+    if (address->sa_family == AF_INET)
+        ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in *>(address)->sin_addr, text,
+                    sizeof text);
+    else if (address->sa_family == AF_INET6)
+        ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 *>(address)->sin6_addr, text,
+                    sizeof text);
+    return text;
 }
 
 std::string host_name() {

@@ -11,6 +11,8 @@
 
 #include "lib/base/result.h"
 
+struct sockaddr;
+
 namespace dtask {
 
 /// The first address of `host` (a name or a numeric address), IPv4 preferred.
@@ -19,6 +21,9 @@ Result<std::string> resolve(const std::string &host);
 /// The address of a network interface, IPv4 preferred, never a link-local one.
 /// The error lists the interfaces that there are.
 Result<std::string> interface_address(const std::string &interface);
+
+/// The numeric host of an address of IPv4 or IPv6; empty where it is of another family.
+std::string numeric_address(const sockaddr *address);
 
 std::string host_name();
 /// Login name of the effective user, or the number where it has none.

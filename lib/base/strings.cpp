@@ -24,6 +24,13 @@ std::string_view trim(std::string_view text) {
     return text.substr(begin, text.find_last_not_of(blank) - begin + 1);
 }
 
+std::string lower(std::string_view text) {
+    std::string all(text);
+    for (char &c : all)
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    return all;
+}
+
 std::optional<std::uint64_t> parse_uint(std::string_view text, std::uint64_t max) {
     std::uint64_t value = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);

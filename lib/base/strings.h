@@ -15,6 +15,8 @@ namespace dtask {
 
 std::vector<std::string_view> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);
+/// With the letters A to Z in lower case.
+std::string lower(std::string_view text);
 
 /// The number, or nothing where the text is not one or it is above `max`.
 std::optional<std::uint64_t> parse_uint(std::string_view text, std::uint64_t max = UINT64_MAX);

@@ -6,7 +6,6 @@
 #include <string_view>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <netinet/in.h>
@@ -25,13 +24,8 @@ constexpr std::int64_t rest_ms = 100; // pause after accept() failed, as with EM
 
 std::string text_of(const sockaddr *address) {
     if (address->sa_family == AF_UNIX) return "this machine";
-    char host[INET6_ADDRSTRLEN] = "?";
-    if (address->sa_family == AF_INET)
-        ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in *>(address)->sin_addr, host,
-                    sizeof host);
-    else if (address->sa_family == AF_INET6)
-        ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 *>(address)->sin6_addr, host,
-                    sizeof host);
+    auto host = numeric_address(address);
+    if (host.empty()) return "?";
     // On a dual-stack socket an IPv4 peer shows as ::ffff:a.b.c.d.
     std::string_view text = host, mapped = "::ffff:";
     if (text.starts_with(mapped) && text.find('.') != std::string_view::npos)

@@ -6,13 +6,13 @@
 #include <cstring>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <event2/util.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "lib/base/net.h"
 #include "lib/base/strings.h"
 #include "lib/ev/local.h"
 
@@ -164,13 +164,7 @@ std::string Stream::local_host() const {
     sockaddr_storage own{};
     socklen_t length = sizeof own;
     ::getsockname(fd_.get(), reinterpret_cast<sockaddr *>(&own), &length);
-    char text[INET6_ADDRSTRLEN] = "";
-    if (own.ss_family == AF_INET)
-        ::inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in *>(&own)->sin_addr, text, sizeof text);
-    else if (own.ss_family == AF_INET6)
-        ::inet_ntop(AF_INET6, &reinterpret_cast<sockaddr_in6 *>(&own)->sin6_addr, text,
-                    sizeof text);
-    return text;
+    return numeric_address(reinterpret_cast<sockaddr *>(&own));
 }
 
 void Stream::keep_alive(int seconds) {

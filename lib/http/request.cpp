@@ -11,17 +11,11 @@ namespace {
 
 constexpr std::string_view head_end = "\r\n\r\n";
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool same_word(std::string_view a, std::string_view b) {
-    return std::ranges::equal(a, b, [](char x, char y) { return lower(x) == lower(y); });
-}
-
 // A token of RFC 9110.
 bool is_token(std::string_view word) {
     constexpr std::string_view marks = "!#$%&'*+-.^_`|~";
     return !word.empty() && std::ranges::all_of(word, [&](char c) {
-        return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') ||
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
                marks.find(c) != marks.npos;
     });
 }
@@ -54,9 +48,7 @@ int parse_header(std::string_view line, Request &request) {
     };
     if (std::ranges::any_of(value, control)) return 400;
     if (request.headers.size() == most_headers) return 431;
-    std::string name(line.substr(0, colon));
-    std::ranges::transform(name, name.begin(), lower);
-    request.headers.emplace_back(std::move(name), value);
+    request.headers.emplace_back(lower(line.substr(0, colon)), value);
     return 200;
 }
 
@@ -95,7 +87,7 @@ int parse(std::string_view head, Request &request) {
         if (name == "content-length" && value != "0") return parse_uint(value) ? 413 : 400;
         if (name != "connection") continue;
         for (auto word : split(value, ','))
-            if (same_word(trim(word), "close")) request.keep_alive = false;
+            if (lower(trim(word)) == "close") request.keep_alive = false;
     }
     return 200;
 }
@@ -114,10 +106,8 @@ std::string_view cookie_value(std::string_view cookies, std::string_view name) {
 }
 
 std::string_view bearer(std::string_view authorization) {
-    constexpr std::string_view scheme = "Bearer ";
-    if (authorization.size() < scheme.size() ||
-        !same_word(authorization.substr(0, scheme.size()), scheme))
-        return {};
+    constexpr std::string_view scheme = "bearer ";
+    if (lower(authorization.substr(0, scheme.size())) != scheme) return {};
     return trim(authorization.substr(scheme.size()));
 }
 

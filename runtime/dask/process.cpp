@@ -3,8 +3,6 @@
 
 #include <csignal>
 
-#include <sys/socket.h>
-
 #include "lib/base/log.h"
 #include "runtime/launch/interpreter.h"
 
@@ -27,16 +25,15 @@ Process::~Process() {
 
 Result<std::unique_ptr<Process>> Process::start(ev::Loop &loop, SpawnSpec spec,
                                                 Callbacks callbacks) {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return fail_errno("socketpair");
-    Fd ours(ends[0]), theirs(ends[1]);
-    spec.pass_fd = theirs.get();
+    auto pair = socket_pair();
+    if (!pair) return fail_from(std::move(pair));
+    spec.pass_fd = pair->theirs.get();
     spec.new_group = true;
     spec.null_stdin = true;
     auto pid = spawn(spec);
     if (!pid) return fail_from(std::move(pid), "Dask");
-    return std::unique_ptr<Process>(new Process(loop, *pid, std::move(ours), std::move(callbacks)));
+    return std::unique_ptr<Process>(
+        new Process(loop, *pid, std::move(pair->ours), std::move(callbacks)));
 }
 
 void Process::on_data() {

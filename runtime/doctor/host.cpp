@@ -9,7 +9,6 @@
 #include <set>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <elf.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -23,6 +22,7 @@
 #include <fmt/format.h>
 
 #include "lib/base/fd.h"
+#include "lib/base/net.h"
 #include "lib/base/strings.h"
 #include "lib/cgroup/cgroup.h"
 
@@ -108,15 +108,8 @@ std::vector<Interface> interfaces() {
             known = found.end() - 1;
         }
         if (!one->ifa_addr) continue;
-        char text[INET6_ADDRSTRLEN] = "";
-        int family = one->ifa_addr->sa_family;
-        if (family == AF_INET)
-            ::inet_ntop(family, &reinterpret_cast<sockaddr_in *>(one->ifa_addr)->sin_addr, text,
-                        sizeof text);
-        if (family == AF_INET6)
-            ::inet_ntop(family, &reinterpret_cast<sockaddr_in6 *>(one->ifa_addr)->sin6_addr, text,
-                        sizeof text);
-        if (*text) known->addresses.emplace_back(text);
+        auto address = numeric_address(one->ifa_addr);
+        if (!address.empty()) known->addresses.push_back(std::move(address));
     }
     return found;
 }

@@ -2,7 +2,6 @@
 #include "runtime/doctor/settings.h"
 
 #include <algorithm>
-#include <cctype>
 #include <string_view>
 
 #include "lib/base/strings.h"
@@ -12,12 +11,6 @@ namespace dtask::doctor {
 namespace {
 
 constexpr std::uint64_t short_kill_wait = 5; // seconds
-
-std::string lower(std::string_view text) {
-    std::string out(text);
-    for (char &c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return out;
-}
 
 /// slurm.conf's values by name; a name's and a word's case is nobody's business there.
 class Settings {

@@ -3,8 +3,6 @@
 
 #include <csignal>
 
-#include <sys/socket.h>
-
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 
@@ -46,17 +44,15 @@ Executor::~Executor() {
 
 Result<std::unique_ptr<Executor>> Executor::start(ev::Loop &loop, SpawnSpec spec,
                                                   Callbacks callbacks) {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return fail_errno("socketpair");
-    Fd ours(ends[0]), theirs(ends[1]);
-    spec.pass_fd = theirs.get();
+    auto pair = socket_pair();
+    if (!pair) return fail_from(std::move(pair));
+    spec.pass_fd = pair->theirs.get();
     spec.new_group = true;
     spec.null_stdin = true;
     auto pid = spawn(spec);
     if (!pid) return fail_from(std::move(pid), "executor");
     return std::unique_ptr<Executor>(
-        new Executor(loop, *pid, std::move(ours), std::move(callbacks)));
+        new Executor(loop, *pid, std::move(pair->ours), std::move(callbacks)));
 }
 
 std::unique_ptr<Executor> Executor::expect(ev::Loop &loop, Fd socket, Callbacks callbacks,

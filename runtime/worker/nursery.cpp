@@ -22,17 +22,6 @@ struct Reply {
     std::int32_t pid; ///< or minus an errno
 };
 
-struct Pair {
-    Fd ours, theirs;
-};
-
-Result<Pair> socket_pair() {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return fail_errno("socketpair");
-    return Pair{Fd(ends[0]), Fd(ends[1])};
-}
-
 } // namespace
 
 Nursery::Nursery(ev::Loop &loop, SpawnSpec executor, SpawnSpec nursery, std::int64_t patience_ms)
