@@ -152,9 +152,6 @@ public:
     bool has_memory() const { return static_cast<bool>(memory_); }
     bool has_cpu() const { return static_cast<bool>(cpu_); }
 
-    /// Moves process `pid` in; nothing to do on v2. Async-signal-safe with
-    /// pid 0 (the caller itself) where `procs_fds()` is used instead.
-    Result<void> join(pid_t pid) const;
     /// Descriptors of the cgroup.procs files, for a child between fork and
     /// exec: write "0" to each. Opened O_CLOEXEC; -1 where there is none.
     struct ProcsFds {
@@ -173,21 +170,15 @@ public:
     /// The peak is the usage of now. v1 only, and where root has given it to the user.
     Result<void> reset_memory_peak() const;
     Result<std::uint64_t> oom_kills() const;    ///< since the group was made
-    Result<std::uint64_t> cpu_quota_us() const; ///< 0 = none
     Result<std::uint64_t> cpu_usage_us() const; ///< of all that has run there
 
     /// The groups for commands below the worker's; none where root has made none.
     std::vector<CommandGroup> open_command_groups() const;
 
-    /// Path below the root, for messages.
-    const std::string &memory_path() const { return memory_path_; }
-    const std::string &cpu_path() const { return cpu_path_; }
-
 private:
     int version_ = 1;
     Fd memory_, cpu_; // directories
     Fd memory_procs_, cpu_procs_;
-    std::string memory_path_, cpu_path_;
 };
 
 } // namespace dtask::cgroup

@@ -20,7 +20,6 @@ constexpr std::uint64_t v1_unlimited = std::uint64_t{1} << 62;
 
 struct Found {
     Fd directory, procs;
-    std::string path;
 };
 
 /// The group in one v1 controller, if it is there.
@@ -36,12 +35,12 @@ Result<std::optional<Found>> find_v1(const Layout &layout, const Membership &sel
         if (auto own = own_task_path(*path)) paths.push_back(*own + "/dtask");
     paths.push_back("/dtask/job_" + std::to_string(name.job) + "/step_" +
                     std::to_string(name.step) + "/task_" + std::to_string(name.rank));
-    for (auto &path : paths) {
+    for (const auto &path : paths) {
         auto dir = root->down(path);
         if (!dir) continue;
         auto procs = dir->open_for_writing("cgroup.procs");
         if (!procs) return fail_from(std::move(procs), path);
-        return Found{std::move(*dir).release(), std::move(*procs), std::move(path)};
+        return Found{std::move(*dir).release(), std::move(*procs)};
     }
     return std::nullopt;
 }
@@ -97,12 +96,10 @@ Result<std::optional<WorkerGroup>> WorkerGroup::find(const Layout &layout, const
         if (*memory) {
             group.memory_ = std::move((*memory)->directory);
             group.memory_procs_ = std::move((*memory)->procs);
-            group.memory_path_ = std::move((*memory)->path);
         }
         if (*cpu) {
             group.cpu_ = std::move((*cpu)->directory);
             group.cpu_procs_ = std::move((*cpu)->procs);
-            group.cpu_path_ = std::move((*cpu)->path);
         }
         if (!group.memory_ && !group.cpu_) return std::nullopt;
         return group;
@@ -126,28 +123,14 @@ Result<std::optional<WorkerGroup>> WorkerGroup::find(const Layout &layout, const
         auto dir = task->down("");
         if (!dir) return fail_from(std::move(dir));
         group.memory_ = std::move(*dir).release();
-        group.memory_path_ = *own;
     }
     if (limited("cpu.max")) {
         auto dir = task->down("");
         if (!dir) return fail_from(std::move(dir));
         group.cpu_ = std::move(*dir).release();
-        group.cpu_path_ = *own;
     }
     if (!group.memory_ && !group.cpu_) return std::nullopt;
     return group;
-}
-
-Result<void> WorkerGroup::join(pid_t pid) const {
-    if (version_ == 2) return {};
-    auto text = std::to_string(pid);
-    if (memory_procs_)
-        if (auto done = write_whole(memory_procs_.get(), text); !done)
-            return fail_from(std::move(done), memory_path_);
-    if (cpu_procs_)
-        if (auto done = write_whole(cpu_procs_.get(), text); !done)
-            return fail_from(std::move(done), cpu_path_);
-    return {};
 }
 
 Result<std::uint64_t> WorkerGroup::memory_limit() const {
@@ -231,17 +214,6 @@ Result<std::uint64_t> CommandGroup::peak() const { return read_number(directory_
 
 Result<std::uint64_t> CommandGroup::oom_kills() const {
     return read_keyed(directory_, "memory.oom_control", "oom_kill");
-}
-
-Result<std::uint64_t> WorkerGroup::cpu_quota_us() const {
-    if (!cpu_) return 0;
-    auto text = read_at(cpu_.get(), version_ == 2 ? "cpu.max" : "cpu.cfs_quota_us");
-    if (!text) return fail_from(std::move(text));
-    auto first = std::string_view(*text).substr(0, text->find(' '));
-    if (first == "-1" || first == "max") return 0;
-    auto quota = parse_uint(first);
-    if (!quota) return fail("cpu quota: not a number");
-    return *quota;
 }
 
 Result<std::uint64_t> WorkerGroup::cpu_usage_us() const {

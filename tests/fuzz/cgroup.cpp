@@ -77,7 +77,6 @@ public:
             (void)group.memory_usage();
             (void)group.memory_peak();
             if (group.oom_kills()) promise(bytes.find("oom_kill ") != bytes.npos);
-            (void)group.cpu_quota_us();
         }
     }
 
