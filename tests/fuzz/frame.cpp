@@ -46,6 +46,8 @@ void decode_all(const Frame &frame) {
     round_trip(decode_done(frame), decode_done);
     round_trip(decode_failure(frame), decode_failure);
     round_trip(decode_info(frame), decode_info);
+    round_trip(decode_stat(frame), decode_stat);
+    round_trip(decode_explained(frame), decode_explained);
     round_trip(decode_died(frame), decode_died);
     round_trip(decode_stored(frame), decode_stored);
     round_trip(decode_lost_value(frame), decode_lost_value);

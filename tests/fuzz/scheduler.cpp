@@ -145,12 +145,12 @@ private:
                 all += inputs;
                 return inputs;
             });
-            auto columns = natural("graph") + member("f", numbers(count)) +
+            auto columns = natural("g") + member("f", numbers(count)) +
                            member("k", numbers(count)) + member("inputs", counts) +
                            member("in", numbers(all)) +
-                           member("wanted", list(count, [&] { return next() % 2; })) +
+                           member("want", list(count, [&] { return next() % 2; })) +
                            member("len", list(count, [] { return 1; }));
-            if (next() % 2) columns += member("complete", "1");
+            columns += member("complete", next() % 2 ? "1" : "0");
             take(proto::decode_graph(frame("graph", columns + terms(), std::string(count, 'a'))),
                  [&](auto &m) { return on_graph(reactor(), client, m); });
             break;
