@@ -184,7 +184,7 @@ void World::dispatch() {
     std::map<WorkerId, Message> questions;
     for (auto &ref : stage_.comm.take_retracts()) {
         auto &question = questions[ref.worker];
-        question.kind = Message::retract;
+        question.kind = Message::Kind::retract;
         question.refs.push_back(ref);
     }
     for (auto &[id, question] : questions) workers_.at(id).inbox.push_back(question);
@@ -206,7 +206,7 @@ void World::take(const Run &run) {
     task->second.current = run;
     auto &worker = workers_.at(run.worker);
     worker.dispatched.push_back(run.task);
-    worker.inbox.push_back({Message::run, {{run.worker, run.task, run.instance}}, run.args});
+    worker.inbox.push_back({Message::Kind::run, {{run.worker, run.task, run.instance}}, run.args});
 }
 
 void World::check_that_none_idles() {
@@ -235,7 +235,7 @@ void World::worker_reads() {
     if (worker.inbox.empty()) return;
     auto message = std::move(worker.inbox.front());
     worker.inbox.pop_front();
-    if (message.kind == Message::run) {
+    if (message.kind == Message::Kind::run) {
         worker.held.emplace_back(message.refs[0], message.args);
         return;
     }
@@ -244,7 +244,7 @@ void World::worker_reads() {
         for (auto it = worker.held.begin(); it != worker.held.end(); ++it) {
             if (it->first.task != ref.task || it->first.instance != ref.instance) continue;
             auto place = static_cast<std::uint64_t>(it - worker.held.begin());
-            if (message.kind == Message::retract) {
+            if (message.kind == Message::Kind::retract) {
                 // It runs, or was given to an executor ahead.
                 if (place < worker.concurrency || chance(20)) break;
                 answer.refs.push_back(ref);
@@ -252,7 +252,7 @@ void World::worker_reads() {
             worker.held.erase(it);
             break;
         }
-    if (message.kind == Message::retract) worker.outbox.push_back(std::move(answer));
+    if (message.kind == Message::Kind::retract) worker.outbox.push_back(std::move(answer));
 }
 
 void World::worker_works() {
@@ -394,7 +394,7 @@ void World::after() {
     expected_.clear();
     for (auto &ref : stage_.comm.take_kills())
         if (auto worker = workers_.find(ref.worker); worker != workers_.end())
-            worker->second.inbox.push_back({Message::kill, {ref}, {}});
+            worker->second.inbox.push_back({Message::Kind::kill, {ref}, {}});
     stage_.comm.take_functions();
     stage_.comm.take_forgets();
     stage_.comm.take_counts();

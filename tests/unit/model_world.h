@@ -47,7 +47,7 @@ struct Report {
 };
 
 struct Message {
-    enum Kind { run, retract, kill } kind;
+    enum class Kind { run, retract, kill } kind;
     std::vector<Ref> refs;
     std::string args;
 };
