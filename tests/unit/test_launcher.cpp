@@ -203,19 +203,6 @@ START_TEST(test_a_worker_is_restarted) {
 }
 END_TEST
 
-START_TEST(test_workers_that_do_not_come) {
-    Task task;
-    task.spec.options.slots = model::SlotMode::packed;
-    task.spec.ntasks = task.spec.local_ntasks = 3;
-    task.spec.worker_cpus = 0;
-    task.spec.options.wait.all = true;
-    task.spec.options.timeout_s = 4; // in which the scheduler has to come
-    task.check(task.shell("exit 0"), exit_code::start_timeout);
-    ck_contains(task.said(), "only 0 of 2 workers were ready after 4 s (--dtask-timeout); the "
-                             "workers of these tasks are missing: 1,2");
-}
-END_TEST
-
 // A task with a worker only ends as its worker does.
 START_TEST(test_a_task_of_a_worker_alone) {
     for (auto [played, code] : {std::pair{"exit 0", 0},
@@ -304,7 +291,6 @@ int main(int argc, char **argv) {
     tcase_add_test(cases, test_a_scheduler_that_dies_beside_its_client);
     tcase_add_test(cases, test_workers_that_cannot_serve);
     tcase_add_test(cases, test_a_worker_is_restarted);
-    tcase_add_test(cases, test_workers_that_do_not_come);
     tcase_add_test(cases, test_a_task_of_a_worker_alone);
     tcase_add_test(cases, test_signals);
     tcase_add_test(cases, test_stop);
