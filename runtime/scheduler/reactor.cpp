@@ -30,6 +30,28 @@ std::vector<TaskId> leave_graph(Core &core, const std::vector<TaskId> &members,
     return loose;
 }
 
+// The task of call `n` of a message `submit` or `graph`. It is nowhere yet but in the tables.
+template <class Message>
+Result<std::pair<TaskId, Task *>> enter(Core &core, ClientId id, Client &client, Function &called,
+                                        const Message &message, std::size_t n,
+                                        std::string_view args) {
+    auto key = message.k[n];
+    if (args.size() > proto::max_value)
+        return fail("the arguments of task " + std::to_string(key) + " have more than " +
+                    format_size(proto::max_value));
+    auto task_id = fresh<TaskTag>(core);
+    if (!client.tasks.emplace(key, task_id).second)
+        return fail("task " + std::to_string(key) + " was submitted before");
+    Task &task = *core.tasks.emplace(task_id).first;
+    task.client = id;
+    task.key = key;
+    task.function = &called;
+    task.body = Bytes(args);
+    life::set_terms(core, task, message);
+    called.tasks++;
+    return std::pair{task_id, &task};
+}
+
 } // namespace
 
 ClientId on_new_client(Reactor r) {
@@ -92,21 +114,10 @@ Result<void> on_submit(Reactor r, ClientId id, const proto::Submit &submit) {
     if (!args) return fail_from(std::move(args));
     Function &called = r.core.functions.at(function->second);
     for (std::size_t n = 0; n < submit.k.size(); n++) {
-        auto key = submit.k[n];
-        if (submit.len[n] > proto::max_value)
-            return fail("the arguments of task " + std::to_string(key) + " have more than " +
-                        format_size(proto::max_value));
-        auto task_id = fresh<TaskTag>(r.core);
-        if (!client.tasks.emplace(key, task_id).second)
-            return fail("task " + std::to_string(key) + " was submitted before");
-        Task &task = *r.core.tasks.emplace(task_id).first;
-        task.client = id;
-        task.key = key;
-        task.function = &called;
-        task.body = Bytes((*args)[n]);
-        life::set_terms(r.core, task, submit);
-        called.tasks++;
-        life::make_ready(r.core, task_id, task);
+        auto entered = enter(r.core, id, client, called, submit, n, (*args)[n]);
+        if (!entered) return fail_from(std::move(entered));
+        auto [task_id, task] = *entered;
+        life::make_ready(r.core, task_id, *task);
     }
     if (!submit.k.empty()) client.highest = std::max(client.highest, submit.k.back());
     return {};
@@ -123,22 +134,14 @@ Result<void> on_graph(Reactor r, ClientId id, const proto::Graph &graph) {
         auto function = client.functions.find(graph.f[n]);
         if (function == client.functions.end())
             return fail("function " + std::to_string(graph.f[n]) + " was never sent");
-        if (graph.len[n] > proto::max_value)
-            return fail("the arguments of task " + std::to_string(key) + " have more than " +
-                        format_size(proto::max_value));
-        auto task_id = fresh<TaskTag>(r.core);
-        if (!client.tasks.emplace(key, task_id).second)
-            return fail("task " + std::to_string(key) + " was submitted before");
-        Task &task = *r.core.tasks.emplace(task_id).first;
-        task.client = id;
-        task.key = key;
-        task.function = &r.core.functions.at(function->second);
-        task.body = Bytes((*args)[n]);
-        life::set_terms(r.core, task, graph);
+        auto &called = r.core.functions.at(function->second);
+        auto entered = enter(r.core, id, client, called, graph, n, (*args)[n]);
+        if (!entered) return fail_from(std::move(entered));
+        TaskId task_id = entered->first;
+        Task &task = *entered->second;
         task.wanted = graph.wanted[n] != 0;
         task.users = 1; // the graph
         members.push_back(task_id);
-        task.function->tasks++;
 
         const proto::Failure *failure = nullptr;
         for (std::uint64_t left = graph.inputs[n]; left > 0; left--, input++) {

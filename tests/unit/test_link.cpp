@@ -13,6 +13,7 @@
 #include "lib/proto/codec.h"
 #include "lib/proto/link.h"
 #include "tests/unit/fixtures.h"
+#include "tests/unit/pair.h"
 #include "tests/unit/wait.h"
 
 using namespace dtask;
@@ -21,22 +22,13 @@ using dtask::test::contains;
 using dtask::test::fixture;
 using dtask::test::mib;
 using dtask::test::must;
+using dtask::test::Pair;
 using dtask::test::settle;
 using dtask::test::wait_for;
 
 namespace {
 
 const Token secret = Token::random();
-
-struct Pair {
-    Pair() {
-        int ends[2];
-        ck_assert_int_eq(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-        one.reset(ends[0]);
-        two.reset(ends[1]);
-    }
-    Fd one, two;
-};
 
 /// A link that keeps what happens.
 struct End {
