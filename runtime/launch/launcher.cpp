@@ -116,7 +116,7 @@ void Launcher::dial() {
                     dialer_->send(proto::make_frame("attach"));
                     if (unfit_) dialer_->send(proto::encode(*unfit_));
                 },
-            .on_frame = [this](proto::Frame frame) { on_frame(std::move(frame)); },
+            .on_frame = [this](const proto::Frame &frame) { on_frame(frame); },
             .on_lost =
                 [this](const std::string &why) {
                     if (phase_ != Phase::ending) return on_cluster_lost(why);
@@ -129,7 +129,7 @@ void Launcher::dial() {
                 }});
 }
 
-void Launcher::on_frame(proto::Frame frame) {
+void Launcher::on_frame(const proto::Frame &frame) {
     std::string type = frame.type();
     if (type == "welcome") {
         welcome_address_ = frame.header.string_or("address", "");
@@ -316,7 +316,7 @@ void Launcher::tell_unfit(const std::string &why) {
         std::int64_t{spec_.options.timeout_s} * 1000,
         client::Dialer::Callbacks{
             .on_connected = [this, unfit] { dialer_->send(proto::encode(unfit)); },
-            .on_frame = [](proto::Frame) {},
+            .on_frame = [](const proto::Frame &) {},
             .on_lost = over,
             .on_failed = over});
 }

@@ -60,7 +60,7 @@ private:
     void watch_crowding();
 
     // Events
-    void on_frame(proto::Frame frame);
+    void on_frame(const proto::Frame &frame);
     void on_workers(const proto::WorkerCount &count);
     void on_info(const proto::Info &info);
     void on_start_timeout();

@@ -42,14 +42,14 @@ Result<std::pair<TaskId, Task *>> enter(Core &core, ClientId id, Client &client,
     auto task_id = fresh<TaskTag>(core);
     if (!client.tasks.emplace(key, task_id).second)
         return fail("task " + std::to_string(key) + " was submitted before");
-    Task &task = *core.tasks.emplace(task_id).first;
-    task.client = id;
-    task.key = key;
-    task.function = &called;
-    task.body = Bytes(args);
-    life::set_terms(core, task, message);
+    Task *task = core.tasks.emplace(task_id).first;
+    task->client = id;
+    task->key = key;
+    task->function = &called;
+    task->body = Bytes(args);
+    life::set_terms(core, *task, message);
     called.tasks++;
-    return std::pair{task_id, &task};
+    return std::pair{task_id, task};
 }
 
 } // namespace
