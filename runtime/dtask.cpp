@@ -246,6 +246,7 @@ Error no_such_command(CLI::App &app, const std::string &word) {
 
 } // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): CLI11 throws where we declare an option wrongly
 int main(int argc, char **argv) {
     Env env = Env::current();
     CLI::App app("Task clusters in Slurm job steps and on one machine.", "dtask");
