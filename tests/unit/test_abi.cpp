@@ -17,7 +17,6 @@
 #include "lib/model/options.h"
 #include "spank/handover.h"
 #include "tests/fakes/spank.h"
-#include "tests/unit/scratch.h"
 
 using namespace dtask;
 
@@ -39,15 +38,14 @@ namespace {
 
 fake::Slurm &slurm() { return fake::slurm; }
 
-/// Words of plugstack.conf as Slurm hands them over; cgroups are looked for in an empty directory.
+/// Words of plugstack.conf as Slurm hands them over; there are no cgroups.
 struct Words {
     explicit Words(const char *more = nullptr) {
         if (more) all.push_back(const_cast<char *>(more));
     }
     int count() const { return static_cast<int>(all.size()); }
 
-    test::Scratch scratch;
-    std::string launcher = "launcher=/bin/true", root = "cgroup_root=" + scratch.path();
+    std::string launcher = "launcher=/bin/true", root = "cgroup_root=/nonexistent";
     std::vector<char *> all{launcher.data(), root.data()};
 };
 
