@@ -9,6 +9,7 @@ which it goes on, and at SIGTERM, when it exits with CODE. A wrong value is code
 """
 
 import collections
+import concurrent.futures
 import os
 import signal
 import sys
@@ -47,6 +48,16 @@ def work(x):
     return x, bytes(size_of(x))
 
 
+def result_of(future):
+    """Its result; TimeoutError where a signal has come, and where the value is nobody answers."""
+    while True:
+        try:
+            return future.result(1)
+        except concurrent.futures.TimeoutError:
+            if came:
+                raise
+
+
 def heed(done):
     """Whether it is time to end."""
     while came:
@@ -74,8 +85,8 @@ def main(client):
                 pending.append((x, future))
                 continue
             try:
-                value, data = future.result()
-            except dtask.ClusterLost:
+                value, data = result_of(future)
+            except (dtask.ClusterLost, concurrent.futures.TimeoutError):
                 continue  # workers have heard of the end, too
             assert value == x and len(data) == size_of(x), (x, value, len(data))
             done += 1
