@@ -66,8 +66,9 @@ def scale(pyplot, rows, path):
     for axes, lines, name in zip(both, (tasks, workers), ("tasks", "simulated workers")):
         for label, points in lines.items():
             axes.plot(*zip(*sorted(points)), marker="o", markersize=3, label=label)
-        axes.set(xscale="log", xlabel=name, ylim=(0, None))
+        axes.set(xscale="log", xlabel=name)
         axes.legend(frameon=False)
+    both[0].set_ylim(0, None)  # of both, once all lines are drawn
     both[0].set_ylabel("scheduler's CPU time, µs a task")
     save(pyplot, figure, path)
 
