@@ -181,7 +181,6 @@ START_TEST(test_a_promised_value_that_fails) {
 }
 END_TEST
 
-// It is made again, and small this time: told as a result, and kept all the same.
 // A value is lost with its inputs, one of which has failed meanwhile: nobody needs the other any
 // more.
 START_TEST(test_a_lost_value_that_cannot_be_made_again) {
@@ -217,6 +216,7 @@ START_TEST(test_a_lost_value_that_cannot_be_made_again) {
 }
 END_TEST
 
+// It is made again, and small this time: told as a result, and kept all the same.
 START_TEST(test_a_promised_value_becomes_small) {
     Stage s;
     auto client = client_of_a_lost_value(s, 1);
