@@ -4,13 +4,13 @@
 // pieces or not at all, and others are still served after it.
 #include <cerrno>
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/base/log.h"
 #include "lib/base/net.h"
+#include "lib/ev/stream.h"
 #include "runtime/worker/door.h"
 #include "tests/fuzz/peer.h"
 
@@ -42,28 +42,20 @@ struct Worker {
         return file;
     }
     fuzz::Peer visitor(Role role) {
-        auto socket = connect_blocking(door->port());
-        fuzz::Peer peer(loop, std::move(socket));
+        fuzz::Peer peer(loop, connected(door->port()));
         peer.prove(token, role, door->port());
         return peer;
     }
-    static Fd connect_blocking(std::uint16_t port) {
-        Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(port);
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    static Fd connected(std::uint16_t port) {
+        auto socket = ev::begin_connect(join_address("127.0.0.1", port));
+        promise(socket);
         // Gone by a reset, so that thousands leave no ports behind.
         linger at_once{1, 0};
-        ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-        auto done = ::connect(socket.get(), reinterpret_cast<sockaddr *>(&address), // NOLINT
-                              sizeof address);
-        // libFuzzer's alarm interrupts the call, never the connection itself: that goes on.
-        promise(done == 0 || errno == EINTR);
-        pollfd writable{socket.get(), POLLOUT, 0};
-        while (::poll(&writable, 1, -1) < 0) promise(errno == EINTR);
+        ::setsockopt(socket->get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        pollfd writable{socket->get(), POLLOUT, 0};
+        while (::poll(&writable, 1, -1) < 0) promise(errno == EINTR); // libFuzzer's alarm
         promise(writable.revents == POLLOUT);
-        return socket;
+        return std::move(*socket);
     }
 };
 
