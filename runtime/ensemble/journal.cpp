@@ -19,6 +19,7 @@ constexpr std::string_view magic = "dtask-journal-1\n";
 constexpr std::size_t head_size = 8, longest_record = 256u << 20;
 constexpr std::size_t longest_file = std::size_t{8} << 30;
 constexpr char done_kind = 1, outcome_kind = 2;
+constexpr unsigned most_left = 1'000; // files of one worker
 
 void put(std::string &into, std::uint32_t number) {
     for (int byte = 0; byte < 4; byte++)
@@ -49,6 +50,11 @@ void put_record(std::string &into, const std::string &body) {
     into += body;
 }
 
+// Ends with a number, as workers' names do: what is still being written has another end.
+bool is_whole(const std::string &name) {
+    return name.find_first_not_of("0123456789", name.rfind('.') + 1) == name.npos;
+}
+
 // What workers have left.
 std::vector<std::string> beside(const std::string &journal) {
     std::filesystem::path path(journal);
@@ -57,13 +63,15 @@ std::vector<std::string> beside(const std::string &journal) {
     std::vector<std::string> files;
     std::error_code error;
     for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
-         at.increment(error))
-        if (at->path().filename().string().starts_with(prefix)) files.push_back(at->path());
+         at.increment(error)) {
+        auto name = at->path().filename().string();
+        if (name.starts_with(prefix) && is_whole(name)) files.push_back(at->path());
+    }
     return files;
 }
 
-Result<void> forget_beside(const std::string &journal) {
-    for (const auto &file : beside(journal))
+Result<void> remove_files(const std::vector<std::string> &files) {
+    for (const auto &file : files)
         if (::unlink(file.c_str()) < 0 && errno != ENOENT) return fail_errno("journal: " + file);
     return {};
 }
@@ -121,7 +129,7 @@ Result<Journal> Journal::open(const std::string &path, bool resume) {
     journal.file_ = std::move(*file);
     if (*whole == 0) journal.pending_ = magic;
     // Else they are those of a journal that was removed.
-    if (auto ok = resume && *whole > 0 ? journal.read_left() : forget_beside(path); !ok)
+    if (auto ok = resume && *whole > 0 ? journal.read_left() : remove_files(beside(path)); !ok)
         return fail_from(std::move(ok));
     if (auto ok = journal.flush(); !ok) return fail_from(std::move(ok));
     return journal;
@@ -132,7 +140,8 @@ void put_outcome(std::string &into, std::string_view digest, std::string_view ou
 }
 
 Result<void> Journal::read_left() {
-    for (const auto &file : beside(path_)) {
+    left_files_ = beside(path_);
+    for (const auto &file : left_files_) {
         auto text = read_file(file, longest_file);
         if (!text) return fail_from(std::move(text), "journal");
         auto keep = [&](std::string_view digest, std::optional<std::string_view> outcome) {
@@ -150,18 +159,19 @@ std::optional<std::string> Journal::take_left(const std::string &digest) {
     return std::move(found.mapped());
 }
 
-Result<void> Journal::forget_left() { return file_ ? forget_beside(path_) : Result<void>(); }
+Result<void> Journal::forget_left() { return remove_files(std::exchange(left_files_, {})); }
 
 Result<void> leave_beside(const std::string &journal, const std::string &worker,
                           std::string_view records) {
-    auto path = journal + std::string(from) + worker;
-    auto file = open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0666);
-    if (!file) return fail_from(std::move(file));
-    std::string text(::lseek(file->get(), 0, SEEK_END) == 0 ? magic : "");
-    if (auto ok = write_all(file->get(), text.append(records)); !ok)
-        return fail_from(std::move(ok), path);
-    if (::fdatasync(file->get()) < 0 && errno != EINVAL) return fail_errno(path);
-    return {};
+    auto name = journal + std::string(from) + worker;
+    auto text = std::string(magic).append(records);
+    for (unsigned before = 0; before < most_left; before++) {
+        auto path = before == 0 ? name : name + "." + std::to_string(before);
+        auto made = create_file(path, text, 0644);
+        if (!made) return fail_from(std::move(made));
+        if (*made) return {};
+    }
+    return fail(name + ": " + std::to_string(most_left) + " of them are there already");
 }
 
 void Journal::add(std::string_view digest) {

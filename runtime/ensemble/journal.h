@@ -18,8 +18,9 @@
 //
 // One process at a time writes it: the file is locked. Workers of a cluster that is lost leave
 // what became of the last jobs that ended with them beside it, in files of the same form,
-// JOURNAL.from-WORKER: nobody may have been told. Who goes on tells of them, and removes the files
-// when all is in the journal.
+// JOURNAL.from-WORKER or, where that is there, JOURNAL.from-WORKER.N: nobody may have been told.
+// Who goes on tells of them, and removes the files that it has read when all is in the journal.
+// Others may come meanwhile: those of its own workers, if its cluster is lost as well.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
@@ -50,7 +52,7 @@ public:
 
     /// What a worker has left of the job: its outcome, once.
     std::optional<std::string> take_left(const std::string &digest);
-    /// All that was left is in the journal, or of no job. After sync().
+    /// All that was left when it was opened is in the journal, or of no job. After sync().
     Result<void> forget_left();
 
     void add(std::string_view digest);
@@ -64,6 +66,7 @@ private:
     std::string path_;
     std::unordered_set<std::string> done_;
     std::unordered_map<std::string, std::string> left_;
+    std::vector<std::string> left_files_; ///< that these are from
     std::string pending_;
     std::uint64_t cut_off_ = 0;
     bool unsynced_ = false;
@@ -76,7 +79,7 @@ std::optional<std::size_t> read_journal(std::string_view text, const OnJob &on_j
 
 /// A record of a job with its outcome.
 void put_outcome(std::string &into, std::string_view digest, std::string_view outcome);
-/// What a worker does with such records.
+/// What a worker does with such records: a new file, whole or not there.
 Result<void> leave_beside(const std::string &journal, const std::string &worker,
                           std::string_view records);
 

@@ -129,7 +129,8 @@ def test_who_may_see_it(page):
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert page.get("/nothing", Authorization=f"Bearer {page.key}")[0] == 404
 
-    # The same as the command says it, but for what moves.
+    # The same as the command says it, but for what moves: once both workers have come.
+    wait_for("both workers", lambda: len(json.loads(page.mine("/status"))["workers"]) == 2, 60)
     command = subprocess.run(
         [DTASK, "status", "--json"], cwd=page.cluster.folder, capture_output=True, check=True
     )

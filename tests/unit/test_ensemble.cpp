@@ -219,6 +219,7 @@ START_TEST(test_what_lies_beside_a_journal) {
     auto path = scratch / "journal";
     Counter counter;
     auto one = counter.next("a"), two = counter.next("b");
+    auto three = counter.next("c"), four = counter.next("d");
     auto record = [](const std::string &digest, const char *outcome) {
         std::string text;
         put_outcome(text, digest, outcome);
@@ -232,6 +233,7 @@ START_TEST(test_what_lies_beside_a_journal) {
     must(leave_beside(path, "n1.1", record(one, "known")));
     must(leave_beside(path, "n1.1", record(two, "two")));
     must(replace_file(scratch / "journalist", "other\n", 0600));
+    must(replace_file(path + ".from-n1.1.aBcD3f", "dtask-jour", 0600)); // in the midst of it
     {
         auto journal = must(Journal::open(path, true));
         ck_assert_uint_eq(journal.size(), 1);
@@ -241,11 +243,23 @@ START_TEST(test_what_lies_beside_a_journal) {
         ck_assert(std::filesystem::exists(path + ".from-n1.1")); // until it is in the journal
         journal.add(two);
         must(journal.sync());
+        // Its own workers leave theirs while it ends: those are for the next one.
+        must(leave_beside(path, "n1.1", record(three, "three")));
+        must(leave_beside(path, "n2.2", record(four, "four")));
         must(journal.forget_left());
     }
-    ck_assert_uint_eq(must(Journal::open(path, true)).size(), 2);
+    {
+        auto journal = must(Journal::open(path, true));
+        ck_assert_uint_eq(journal.size(), 2);
+        ck_assert(!journal.take_left(two));
+        ck_text_eq(journal.take_left(three).value_or(""), "three");
+        ck_text_eq(journal.take_left(four).value_or(""), "four");
+        must(journal.forget_left());
+    }
     ck_assert(!std::filesystem::exists(path + ".from-n1.1"));
+    ck_assert(!must(Journal::open(path, true)).take_left(three));
     ck_assert(std::filesystem::exists(scratch / "journalist"));
+    ck_assert(std::filesystem::exists(path + ".from-n1.1.aBcD3f"));
     // Of a journal that was removed they say nothing.
     std::filesystem::remove(path);
     must(leave_beside(path, "n1.1", record(one, "known")));
