@@ -37,6 +37,17 @@ def run(cluster, script, *options, **keywords):
     return cluster.run(START + script, "--engine=dask", *options, seconds=LIMIT, **keywords)
 
 
+# Dask's client says this where the machine is too busy for it to say goodbye at its end.
+LATE_GOODBYE = re.compile(
+    "Future exception was never retrieved\nfuture: .*TimeoutError.*\n.*TimeoutError: .*\n"
+)
+
+
+def said(cluster):
+    """What was said, but for that."""
+    return LATE_GOODBYE.sub("", cluster.err)
+
+
 def test_client_connects_over_tls_and_nothing_is_said(cluster):
     code = run(
         cluster,
@@ -45,12 +56,12 @@ print(client.scheduler.address.split("://")[0], client.submit(pow, 2, 5).result(
 print(sorted(w["name"].split(".")[-1] for w in client.scheduler_info()["workers"].values()))
 """,
     )
-    assert (code, cluster.err, cluster.out) == (0, "", "tls 32\n['1', '2']\n")
+    assert (code, said(cluster), cluster.out) == (0, "", "tls 32\n['1', '2']\n")
 
 
 def test_the_exit_code_is_the_clients(cluster):
     assert run(cluster, "sys.exit(3)") == 3
-    assert cluster.err == ""
+    assert said(cluster) == ""
 
 
 def test_workers_that_die_are_told_and_restarted(cluster):
