@@ -100,7 +100,10 @@ plug() {
 }
 
 remove_network() {
-    [[ ! -e /sys/class/net/$(login_link) ]] || ip link delete "$(login_link)"
+    # It goes with the switch's end of it, but that may take the kernel a moment.
+    local link said
+    link=/sys/class/net/$(login_link)
+    [[ ! -e $link ]] || said=$(ip link delete "$(login_link)" 2>&1) || [[ ! -e $link ]] || die "$said"
 }
 
 # on_host NODE COMMAND...: becomes COMMAND on that host.
