@@ -147,17 +147,20 @@ Result<std::string> Commands::find(Kind &kind, const model::Command &command) co
 }
 
 Result<void> Commands::open_files(const model::Command &command, Running &running, Fd &input,
-                                  Fd &output, Fd &errors) const {
+                                  Fd &output, Fd &errors) {
     auto open = [&](const std::string &path, const char *name, Fd &theirs) -> Result<void> {
         auto file = path.empty() ? memory_file(name) : create(beside(command.directory, path));
         if (!file) return fail_from(std::move(file));
         theirs = std::move(*file);
         return {};
     };
-    auto read = open_file(
-        command.input.empty() ? "/dev/null" : beside(command.directory, command.input), O_RDONLY);
-    if (!read) return fail_from(std::move(read));
-    input = std::move(*read);
+    bool none = command.input.empty();
+    if (Fd &source = none ? null_ : input; !source) {
+        auto file =
+            open_file(none ? "/dev/null" : beside(command.directory, command.input), O_RDONLY);
+        if (!file) return fail_from(std::move(file));
+        source = std::move(*file);
+    }
     if (auto ok = open(command.output, "stdout", output); !ok) return ok;
     running.tail_only = !command.errors.empty();
     if (running.tail_only && command.errors == command.output) {
@@ -220,7 +223,7 @@ void Commands::start(Call call) {
     spec.argv = argv.data();
     spec.env = env.data();
     spec.directory = command.directory.empty() ? nullptr : command.directory.c_str();
-    spec.input = input.get();
+    spec.input = command.input.empty() ? null_.get() : input.get();
     spec.output = output.get();
     spec.errors = errors.get();
     if (running.limit > 0) enter_group(running, spec.join_fds);

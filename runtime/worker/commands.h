@@ -122,7 +122,7 @@ private:
     };
 
     Result<void> open_files(const model::Command &command, Running &running, Fd &input, Fd &output,
-                            Fd &errors) const;
+                            Fd &errors);
     void enter_group(Running &running, std::vector<int> &join_fds);
     static void leave_group(Running &running);
     Result<std::string> find(Kind &kind, const model::Command &command) const;
@@ -139,6 +139,7 @@ private:
     std::vector<bool> slots_;
     std::uint64_t cpus_taken_ = 0;
     Spawner spawner_;
+    Fd null_; ///< /dev/null, which those without an input read; once one has begun
     std::optional<ev::Ticker> look_; ///< while one runs whose limit no group keeps
 };
 
