@@ -164,11 +164,21 @@ std::uint64_t surplus(const Worker &worker) {
 std::optional<WorkerId> donor(const Core &core) {
     std::optional<WorkerId> best;
     std::uint64_t most = 0;
-    for (const auto &[id, worker] : core.workers)
+    auto consider = [&](WorkerId id, const Worker &worker) {
         if (auto n = surplus(worker); n > most) {
             most = n;
             best = id;
         }
+    };
+    if (core.idle_order.size() < core.workers.size()) { // the fullest may be none of these
+        for (const auto &[id, worker] : core.workers) consider(id, worker);
+        return best;
+    }
+    // The fullest stand last; each runs one of its tasks at least.
+    for (auto it = core.idle_order.rbegin(); it != core.idle_order.rend(); ++it) {
+        if (it->first <= most + 1) break;
+        consider(it->second, core.workers.at(it->second));
+    }
     return best;
 }
 

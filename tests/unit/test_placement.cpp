@@ -111,6 +111,17 @@ START_TEST(test_surplus_and_donor) {
     core.workers[WorkerId{3}] = worker(3);
     core.workers[WorkerId{4}] = worker(9, 1, 7);
     ck_assert(placement::donor(core) == WorkerId{3});
+
+    // The same among those in order, of which fewer are looked at.
+    for (auto &[id, one] : core.workers) core.idle_order.insert({one.load(), id});
+    ck_assert(placement::donor(core) == WorkerId{3}); // worker 4 was asked for most of its
+    core.workers[WorkerId{5}] = worker(4, 1, 1);
+    core.idle_order.insert({4, WorkerId{5}});
+    core.workers[WorkerId{6}] = worker(4);
+    core.idle_order.insert({4, WorkerId{6}});
+    ck_assert(placement::donor(core) == WorkerId{6});
+    core.workers[WorkerId{7}] = worker(500); // one that may take no more is in no order
+    ck_assert(placement::donor(core) == WorkerId{7});
 }
 END_TEST
 
