@@ -45,6 +45,7 @@ std::string Command::encode() const {
     for (const auto &variable : set) put(bytes, 'e', variable);
     for (const auto &name : unset) put(bytes, 'u', name);
     if (slot_marks) put(bytes, 's', "");
+    if (streamed) put(bytes, 'l', "");
     if (!directory.empty()) put(bytes, 'd', directory);
     if (!input.empty()) put(bytes, 'i', input);
     if (!output.empty()) put(bytes, 'o', output);
@@ -69,6 +70,7 @@ Result<void> Command::decode(std::string_view bytes, Command &into) {
             break;
         case 'u': into.unset.push_back(std::move(text)); break;
         case 's': into.slot_marks = true; break;
+        case 'l': into.streamed = true; break;
         case 'd': into.directory = std::move(text); break;
         case 'i': into.input = std::move(text); break;
         case 'o': into.output = std::move(text); break;

@@ -22,6 +22,7 @@ constexpr std::string_view slot_mark = "{%}";
 struct Command {
     std::vector<std::string> argv;
     bool slot_marks = false;      ///< each slot_mark is to be replaced where it starts
+    bool streamed = false;        ///< what is brought back is told line by line while it runs
     std::vector<std::string> set; ///< NAME=VALUE, over the worker's environment
     std::vector<std::string> unset;
     std::string directory; ///< empty: the worker's
@@ -44,8 +45,9 @@ struct Ended {
     std::uint32_t exit = 0, signal = 0;
     std::uint64_t began_us = 0, ran_us = 0, cpu_us = 0, peak = 0;
     std::string host;
-    std::string output, errors; ///< what it wrote, as far as it was brought back
-    std::uint64_t lost = 0;     ///< that was written above what is brought back
+    std::string output,
+        errors;             ///< what it wrote, as far as it was brought back; streamed: the rest
+    std::uint64_t lost = 0; ///< that was written above what is brought back
     std::string encode() const;
     static Result<Ended> decode(std::string_view bytes);
 };

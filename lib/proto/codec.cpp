@@ -374,6 +374,26 @@ Result<Unfetched> decode_unfetched(const Frame &frame) {
     return in.done(std::move(m));
 }
 
+Frame encode(const Output &m) {
+    Frame frame = make_frame("output");
+    frame.header.set("k", m.k).set("i", m.i).set("out", std::uint64_t{m.output.size()});
+    frame.payload = m.output + m.errors;
+    return frame;
+}
+
+Result<Output> decode_output(const Frame &frame) {
+    Output m;
+    std::uint64_t out = 0;
+    Reader in(frame.header);
+    in.natural("k", m.k);
+    in.natural("i", m.i);
+    in.natural("out", out);
+    if (out > frame.payload.size()) return fail("\"out\" is more than the payload");
+    m.output = frame.payload.substr(0, out);
+    m.errors = frame.payload.substr(out);
+    return in.done(std::move(m));
+}
+
 Frame encode_data(const char *type, const Column &data) {
     Frame frame = make_frame(type);
     frame.header.set("d", data);

@@ -23,6 +23,7 @@ Frame encode(const Stored &message);
 Frame encode(const LostValue &message);
 Frame encode(const Fetch &message);
 Frame encode(const Unfetched &message);
+Frame encode(const Output &message);
 Frame encode(Failure message);
 Frame encode(const Stat &message);
 Frame encode(const Info &message);
@@ -56,6 +57,7 @@ Result<Stored> decode_stored(const Frame &frame);
 Result<LostValue> decode_lost_value(const Frame &frame);
 Result<Fetch> decode_fetch(const Frame &frame);
 Result<Unfetched> decode_unfetched(const Frame &frame);
+Result<Output> decode_output(const Frame &frame);
 Result<Column> decode_data(const Frame &frame);
 Result<std::uint64_t> decode_datum(const Frame &frame);
 

@@ -148,6 +148,13 @@ struct Unfetched {
     bool full = false; ///< there is no room for it on this node: its source is not to blame
 };
 
+/// What a command has written since the last one: whole lines of each, as a rule. To its client `k`
+/// is the client's own number.
+struct Output {
+    std::uint64_t k = 0, i = 0;
+    std::string output, errors;
+};
+
 enum class FailureKind {
     raised,
     memory,

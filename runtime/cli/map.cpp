@@ -183,6 +183,9 @@ Result<ensemble::Plan> make_plan(const MapRequest &request, const Env &env) {
     plan.most_failures = request.max_fails;
     plan.keep_order = request.keep_order;
     plan.tag = request.tag;
+    if (request.line_buffer && request.keep_order)
+        return fail("--line-buffer tells lines as they come: it does not go with --keep-order");
+    plan.line_buffer = request.line_buffer;
     return plan;
 }
 

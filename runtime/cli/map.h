@@ -22,7 +22,8 @@ struct MapRequest {
     std::string separator, header;
     std::uint64_t cpus = 1, retries = 0, max_fails = 0;
     std::string memory, timeout;
-    bool keep_order = false, tag = false, shell = false, quote = false, resume = false;
+    bool keep_order = false, tag = false, line_buffer = false, shell = false, quote = false,
+         resume = false;
     bool dry_run = false;
     std::string workdir, input, output, errors, joblog, journal;
     std::vector<std::string> variables; ///< --env

@@ -142,6 +142,11 @@ Result<void> Mapper::handle(const proto::Frame &frame) {
         failure->worker = frame.header.string_or("worker", "");
         failure->node = frame.header.string_or("node", "");
         on_failure(*failure);
+    } else if (type == "output") {
+        auto written = proto::decode_output(frame);
+        if (!written) return fail_from(std::move(written));
+        if (out_.contains(written->k))
+            add_written(plan_.inputs.row(written->k), written->output, written->errors);
     } else if (type == "welcome") {
         auto welcome = proto::decode_welcome(frame);
         if (!welcome) return fail_from(std::move(welcome));
@@ -177,6 +182,7 @@ void Mapper::begin(const proto::Welcome &welcome) {
     common.memory = plan_.memory;
     if (journal_) // for workers, which are elsewhere
         common.journal = std::filesystem::absolute(journal_.path()).lexically_normal().string();
+    common.streamed = plan_.line_buffer;
     if (plan_.command.uses_slot()) common.slot_marks = true;
     for (const auto *text : {&plan_.output, &plan_.errors, &plan_.input, &plan_.directory_text})
         if (*text && (*text)->uses_slot()) common.slot_marks = true;
@@ -308,21 +314,25 @@ void Mapper::on_ended(std::uint64_t number, Told told) {
         stop(Exits::some_failed, fmt::format("{} jobs have failed (--max-fails)", counts_.failed));
 }
 
+void Mapper::add_written(const Row &row, std::string_view output, std::string_view errors) {
+    if (!plan_.tag) {
+        pending_out_ += output;
+        pending_err_ += errors;
+        return;
+    }
+    std::string tag;
+    for (const auto &value : row.values) tag.append(tag.empty() ? "" : " ").append(value);
+    tag += '\t';
+    add_tagged(pending_out_, output, tag);
+    add_tagged(pending_err_, errors, tag);
+}
+
 void Mapper::tell(std::uint64_t number, const Told &told) {
     auto row = plan_.inputs.row(number);
     auto line = plan_.command.line(row);
     const auto &ended = told.ended;
     if (joblog_) pending_log_ += joblog_line(number, ended, line);
-    if (plan_.tag) {
-        std::string tag;
-        for (const auto &value : row.values) tag.append(tag.empty() ? "" : " ").append(value);
-        tag += '\t';
-        add_tagged(pending_out_, ended.output, tag);
-        if (!plan_.errors) add_tagged(pending_err_, ended.errors, tag);
-    } else {
-        pending_out_ += ended.output;
-        if (!plan_.errors) pending_err_ += ended.errors;
-    }
+    add_written(row, ended.output, plan_.errors ? std::string_view() : ended.errors);
     if (ended.lost > 0)
         say(fmt::format("job {}: {} bytes of its output were left out; --output writes all of it "
                         "to files: {}",

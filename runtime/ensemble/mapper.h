@@ -46,6 +46,7 @@ struct Plan {
     std::uint64_t cpus = 1, memory = 0, timeout_ms = 0, retries = 0;
     std::uint64_t most_failures = 0; ///< then no more jobs; 0: any
     bool keep_order = false, tag = false;
+    bool line_buffer = false; ///< lines are told while their job runs; not with keep_order
 };
 
 enum class Show { none, lines, bar };
@@ -81,6 +82,7 @@ private:
     void on_ended(std::uint64_t number, Told told);
     void on_failure(const proto::Failure &failure);
     void tell(std::uint64_t number, const Told &told);
+    void add_written(const Row &row, std::string_view output, std::string_view errors);
     void skip(std::uint64_t number);
     void tell_left(std::uint64_t number, const Job &job, model::Ended ended);
     void stop(int code, const std::string &why);

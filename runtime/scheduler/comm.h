@@ -44,6 +44,7 @@ public:
     virtual void stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t size,
                         std::string_view at) = 0;
     virtual void failed(ClientId to, proto::Failure failure) = 0;
+    virtual void output(ClientId to, const proto::Output &output) = 0;
 
     /// To every client and launcher.
     virtual void workers_changed(proto::WorkerCount count) = 0;

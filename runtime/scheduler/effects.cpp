@@ -85,6 +85,10 @@ void Server::failed(ClientId to, proto::Failure failure) {
     if (auto *out = outbox(to)) out->frame(proto::encode(std::move(failure)));
 }
 
+void Server::output(ClientId to, const proto::Output &output) {
+    if (auto *out = outbox(to)) out->frame(proto::encode(output));
+}
+
 // Told once a turn: a large step's workers come many at a time.
 void Server::workers_changed(proto::WorkerCount count) {
     new_count_ = count;

@@ -45,6 +45,8 @@ Result<void> on_failed(Reactor r, WorkerId worker, proto::Failure failure);
 void on_retracted(Reactor r, WorkerId worker, const proto::Refs &refs);
 void on_fetched(Reactor r, WorkerId worker, TaskId data);
 void on_unfetched(Reactor r, WorkerId worker, const proto::Unfetched &unfetched);
+/// Of a command that runs there; goes to its client as long as that waits for it.
+void on_output(Reactor r, WorkerId worker, proto::Output output);
 void on_stat(Reactor r, WorkerId worker, proto::Stat stat);
 /// So many of its tasks wait for others, and leave their slots free.
 void on_blocked(Reactor r, WorkerId worker, std::uint64_t count);

@@ -287,6 +287,12 @@ Result<void> Server::on_worker_frame(ConnectionId id, Peer &peer, proto::Frame f
         on_unfetched(reactor(), *peer.worker, *unfetched);
         return {};
     }
+    if (type == "output") {
+        auto output = proto::decode_output(frame);
+        if (!output) return fail_from(std::move(output), type);
+        on_output(reactor(), *peer.worker, std::move(*output));
+        return {};
+    }
     if (type == "stat") {
         auto stat = proto::decode_stat(frame);
         if (!stat) return fail_from(std::move(stat), type);

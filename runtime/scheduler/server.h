@@ -99,6 +99,7 @@ private:
     void stored(ClientId to, std::uint64_t key, TaskId data, std::uint64_t size,
                 std::string_view at) override;
     void failed(ClientId to, proto::Failure failure) override;
+    void output(ClientId to, const proto::Output &output) override;
     void workers_changed(proto::WorkerCount count) override;
 
     Reactor reactor() { return {core_, *this, clock_}; }

@@ -255,6 +255,14 @@ void on_unfetched(Reactor r, WorkerId id, const proto::Unfetched &unfetched) {
                     " could not copy it: " + unfetched.message);
 }
 
+void on_output(Reactor r, WorkerId id, proto::Output output) {
+    r.core.workers.at(id).heard_us = r.clock.now_us();
+    Task *task = reported(r.core, id, TaskId{output.k}, InstanceId{output.i});
+    if (!task || !task->wanted) return;
+    output.k = task->key;
+    r.comm.output(task->client, output);
+}
+
 void on_stat(Reactor r, WorkerId id, proto::Stat stat) {
     auto &worker = r.core.workers.at(id);
     auto now = worker.heard_us = r.clock.now_us();

@@ -20,12 +20,14 @@
 #include "lib/base/strings.h"
 #include "runtime/worker/memory.h"
 #include "runtime/worker/processes.h"
+#include "runtime/worker/written.h"
 
 namespace dtask::worker {
 
 namespace {
 
-constexpr std::int64_t look_ms = 50; // between looks at the memory of commands
+constexpr std::int64_t look_ms = 50;    // between looks at the memory of commands
+constexpr std::int64_t stream_ms = 100; // between looks at what they have written
 constexpr mode_t new_file = 0666, new_directory = 0777;
 
 std::int64_t time_of_day_us() {
@@ -39,26 +41,6 @@ std::int64_t now_us() { return SteadyClock().now_us(); }
 std::uint64_t micros(const timeval &span) {
     return static_cast<std::uint64_t>(span.tv_sec) * 1'000'000 +
            static_cast<std::uint64_t>(span.tv_usec);
-}
-
-// At most the first `most` bytes, or, for a tail, the last; what was left out is counted.
-std::string read_back(const Fd &file, std::size_t most, bool tail, std::uint64_t &lost) {
-    struct stat about {};
-    if (!file || ::fstat(file.get(), &about) < 0 || about.st_size <= 0) return {};
-    auto size = static_cast<std::size_t>(about.st_size);
-    std::string text(std::min(size, most), '\0');
-    auto from = tail ? size - text.size() : 0;
-    std::size_t got = 0;
-    while (got < text.size()) {
-        ssize_t n = ::pread(file.get(), text.data() + got, text.size() - got,
-                            static_cast<off_t>(from + got));
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break;
-        got += static_cast<std::size_t>(n);
-    }
-    text.resize(got);
-    if (!tail) lost += size - got;
-    return text;
 }
 
 std::string beside(const std::string &directory, const std::string &path) {
@@ -100,9 +82,9 @@ void set_threads(Env &env, std::uint64_t cpus, std::uint64_t said) {
 
 } // namespace
 
-Commands::Commands(ev::Loop &loop, Place place, OnEnded on_ended)
+Commands::Commands(ev::Loop &loop, Place place, OnEnded on_ended, OnLines on_lines)
     : loop_(loop), place_(std::move(place)), on_ended_(std::move(on_ended)),
-      spawner_(place_.join_fds, std::to_string(first_to_die)) {}
+      on_lines_(std::move(on_lines)), spawner_(place_.join_fds, std::to_string(first_to_die)) {}
 
 Commands::~Commands() {
     for (const auto &[pid, running] : running_) ::kill(-pid, SIGKILL);
@@ -186,6 +168,7 @@ void Commands::start(Call call) {
     running.limit = command.memory;
     running.journal = std::move(command.journal);
     running.digest = std::move(command.digest);
+    running.streamed = command.streamed && on_lines_;
     if (decoded && command.argv.empty()) decoded = fail("a command without a program");
     if (!decoded)
         return refuse(std::move(running), exit_code::cannot_execute, decoded.error().text());
@@ -248,6 +231,7 @@ void Commands::start(Call call) {
         running.deadline->set(timeout_ms);
     }
     bool watched = running.limit > 0 && !running.group;
+    if (running.streamed && !stream_) stream_.emplace(loop_, stream_ms, [this] { tell_lines(); });
     running_.emplace(*pid, std::move(running));
     if (watched && !look_) look_.emplace(loop_, look_ms, [this] { look(); });
 }
@@ -296,10 +280,10 @@ bool Commands::on_reaped(pid_t pid, int status, const rusage &used) {
     ended.cpu_us = micros(used.ru_utime) + micros(used.ru_stime);
     if (running.group) leave_group(running);
     ended.peak = std::max(running.peak, static_cast<std::uint64_t>(used.ru_maxrss) * 1024);
-    ended.output = read_back(running.output, model::most_output, false, ended.lost);
-    ended.errors =
-        read_back(running.errors, running.tail_only ? model::errors_tail : model::most_output,
-                  running.tail_only, ended.lost);
+    ended.output = read_first(running.output, running.told_output, model::most_output, ended.lost);
+    ended.errors = running.tail_only ? read_last(running.errors, model::errors_tail)
+                                     : read_first(running.errors, running.told_errors,
+                                                  model::most_output, ended.lost);
     end(std::move(running), pid, std::move(ended));
     return true;
 }
@@ -319,8 +303,21 @@ void Commands::end(Running running, pid_t pid, model::Ended ended) {
     slots_[running.slot] = false;
     auto watched = [](const auto &entry) { return entry.second.limit > 0 && !entry.second.group; };
     if (look_ && std::ranges::none_of(running_, watched)) look_.reset();
+    auto streamed = [](const auto &entry) { return entry.second.streamed; };
+    if (stream_ && std::ranges::none_of(running_, streamed)) stream_.reset();
     on_ended_({std::move(running.call), std::move(ended), running.cut, pid, running.limit,
                std::move(running.journal), std::move(running.digest)});
+}
+
+void Commands::tell_lines() {
+    for (auto &[pid, running] : running_) {
+        if (!running.streamed || running.call.dropped) continue;
+        auto output = take_lines(running.output, running.told_output);
+        auto errors =
+            running.tail_only ? std::string() : take_lines(running.errors, running.told_errors);
+        if (!output.empty() || !errors.empty())
+            on_lines_(running.call, std::move(output), std::move(errors));
+    }
 }
 
 void Commands::look() {
@@ -345,10 +342,9 @@ std::optional<std::string> Commands::output_of(std::uint64_t task, std::uint64_t
     constexpr std::size_t most = 16 << 10; // of each
     for (const auto &[pid, running] : running_) {
         if (running.call.task != task || running.call.instance != instance) continue;
-        std::uint64_t lost = 0;
-        auto text = read_back(running.output, most, true, lost);
+        auto text = read_last(running.output, most);
         if (!text.empty() && !text.ends_with('\n')) text += '\n';
-        return text + read_back(running.errors, most, true, lost);
+        return text + read_last(running.errors, most);
     }
     return {};
 }

@@ -10,6 +10,9 @@
 // What it writes goes to files of the kernel's memory, which are read when it has ended,
 // or to the files that it names: no byte of it passes through the event loop meanwhile.
 //
+// Of one whose lines are streamed they are told each stream_ms while it runs, and its outcome has
+// what is left; the files' memory goes with them, but for the end, which output_of shows.
+//
 // A command with a memory limit of its own runs in a cgroup of its own below the worker's,
 // where root has made some: the slot's, one command after the other. The kernel kills in it, and
 // the command has failed then, whichever of its processes died. Elsewhere it is looked at with
@@ -64,8 +67,10 @@ public:
         std::string journal = {}, digest = {}; ///< as the command's
     };
     using OnEnded = std::function<void(Outcome outcome)>;
+    /// Whole lines of its output and of its errors, as a rule.
+    using OnLines = std::function<void(const Call &call, std::string output, std::string errors)>;
 
-    Commands(ev::Loop &loop, Place place, OnEnded on_ended);
+    Commands(ev::Loop &loop, Place place, OnEnded on_ended, OnLines on_lines = {});
     Commands(const Commands &) = delete;
     Commands &operator=(const Commands &) = delete;
     ~Commands();
@@ -113,6 +118,8 @@ private:
         std::int64_t began_at_us = 0; ///< time of day
         Fd output, errors;            ///< what is to be brought back
         bool tail_only = false;       ///< of errors: a file has them whole
+        bool streamed = false;
+        std::size_t told_output = 0, told_errors = 0; ///< bytes
         Cut cut = Cut::no;
         std::string journal, digest;
         std::uint64_t peak = 0;
@@ -130,17 +137,20 @@ private:
     void refuse(Running running, std::uint32_t code, const std::string &why);
     std::uint64_t take_slot();
     void look();
+    void tell_lines();
 
     ev::Loop &loop_;
     Place place_;
     OnEnded on_ended_;
+    OnLines on_lines_;
     std::map<std::uint64_t, Kind> kinds_;
     std::map<pid_t, Running> running_;
     std::vector<bool> slots_;
     std::uint64_t cpus_taken_ = 0;
     Spawner spawner_;
     Fd null_; ///< /dev/null, which those without an input read; once one has begun
-    std::optional<ev::Ticker> look_; ///< while one runs whose limit no group keeps
+    std::optional<ev::Ticker> look_;   ///< while one runs whose limit no group keeps
+    std::optional<ev::Ticker> stream_; ///< while one runs that is streamed
 };
 
 } // namespace dtask::worker

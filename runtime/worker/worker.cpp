@@ -56,8 +56,13 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
       }) {
     settings_.executor.join_fds = settings_.nursery.join_fds = watch_.memory().join_fds();
     settings_.nursery.env = settings_.executor.env;
-    commands_.emplace(loop_, command_place(),
-                      [this](const Commands::Outcome &outcome) { on_command_ended(outcome); });
+    commands_.emplace(
+        loop_, command_place(),
+        [this](const Commands::Outcome &outcome) { on_command_ended(outcome); },
+        [this](const Call &call, std::string output, std::string errors) {
+            dialer_->send(proto::encode(
+                proto::Output{call.task, call.instance, std::move(output), std::move(errors)}));
+        });
     nursery_.emplace(loop_, settings_.executor, settings_.nursery);
     slots_.resize(settings_.about.concurrency);
 }

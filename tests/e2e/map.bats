@@ -154,6 +154,24 @@ expect_out() { diff <(printf '%s\n' "$@") "$out" || fail "other output than expe
     ((twice <= 8)) || fail "$twice jobs ran twice"
 }
 
+@test "lines are written while their job runs where that is asked for" {
+    TEST_WORK="$work" dtask run -n 3 -- dtask map --line-buffer --tag \
+        sh -c 'echo begun; until [ -e go ]; do sleep 0.01; done; echo "not $1" >&2; echo done; printf end; test "$1" = a' \
+        sh ::: a b >"$out" 2>"$err" &
+    local run=$!
+    wait_for "the first line of both" 60 eval '(($(grep -c "begun$" "$out") == 2))'
+    touch go
+    code=0
+    wait "$run" || code=$?
+    expect_code 1
+    diff <(printf '%s\t%s\n' a begun a "done" a end b begun b "done" b end) <(sort "$out")
+    diff <(printf '%s\t%s\n' a "not a" b "not b") <(grep -P '^.\tnot' "$err" | sort)
+    expect_line "$err" 'job 2 failed: exit code 1'
+    invoke 20 dtask map --line-buffer -k echo ::: 1
+    expect_code 2
+    expect_line "$err" 'does not go with --keep-order'
+}
+
 @test "a second client by the scheduler file; SIGINT stops it, and its jobs" {
     TEST_WORK="$work" dtask run -n 3 -- sleep 300 >"$out" 2>"$err" &
     local run=$! client

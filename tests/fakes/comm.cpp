@@ -24,6 +24,7 @@ void RecordingComm::expect_nothing() const {
     if (!dropped_.empty()) ck_abort_msg("%zu workers were dropped besides", dropped_.size());
     if (!results_.empty()) ck_abort_msg("%zu results were sent besides", results_.size());
     if (!failures_.empty()) ck_abort_msg("%zu failures were sent besides", failures_.size());
+    if (!outputs_.empty()) ck_abort_msg("%zu outputs were sent besides", outputs_.size());
     if (!counts_.empty()) ck_abort_msg("%zu worker counts were sent besides", counts_.size());
 }
 
@@ -75,6 +76,10 @@ void RecordingComm::result(ClientId to, std::uint64_t key, std::string_view valu
 
 void RecordingComm::failed(ClientId to, proto::Failure failure) {
     failures_.push_back({to, std::move(failure)});
+}
+
+void RecordingComm::output(ClientId to, const proto::Output &output) {
+    outputs_.push_back({to, output});
 }
 
 void RecordingComm::workers_changed(proto::WorkerCount count) { counts_.push_back(count); }

@@ -52,6 +52,10 @@ public:
         std::uint64_t key;
         std::string value;
     };
+    struct Output {
+        ClientId client;
+        proto::Output output;
+    };
     struct Failed {
         ClientId client;
         proto::Failure failure;
@@ -71,6 +75,7 @@ public:
     std::vector<WorkerId> take_dropped() { return std::exchange(dropped_, {}); }
     std::vector<Value> take_results() { return std::exchange(results_, {}); }
     std::vector<Failed> take_failures() { return std::exchange(failures_, {}); }
+    std::vector<Output> take_outputs() { return std::exchange(outputs_, {}); }
     std::vector<proto::WorkerCount> take_counts() { return std::exchange(counts_, {}); }
 
     void expect_nothing() const;
@@ -90,6 +95,7 @@ public:
     void drop_worker(WorkerId worker) override;
     void result(ClientId to, std::uint64_t key, std::string_view value) override;
     void failed(ClientId to, proto::Failure failure) override;
+    void output(ClientId to, const proto::Output &output) override;
     void workers_changed(proto::WorkerCount count) override;
 
 private:
@@ -103,6 +109,7 @@ private:
     std::vector<WorkerId> dropped_;
     std::vector<Value> results_;
     std::vector<Failed> failures_;
+    std::vector<Output> outputs_;
     std::vector<proto::WorkerCount> counts_;
 };
 

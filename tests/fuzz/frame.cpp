@@ -53,6 +53,7 @@ void decode_all(const Frame &frame) {
     round_trip(decode_lost_value(frame), decode_lost_value);
     round_trip(decode_fetch(frame), decode_fetch);
     round_trip(decode_unfetched(frame), decode_unfetched);
+    round_trip(decode_output(frame), decode_output);
     round_trip(decode_refs(frame));
     if (auto data = decode_data(frame)) {
         auto second = again(encode_data("free", *data));

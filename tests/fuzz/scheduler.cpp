@@ -199,7 +199,11 @@ private:
             break;
         }
         case 6: on_stat(reactor(), worker, {.memory = number()}); break;
-        default: on_blocked(reactor(), worker, number());
+        default:
+            if (next() % 2)
+                on_blocked(reactor(), worker, number());
+            else
+                written(worker);
         }
         if (!heard) lose_worker(which);
     }
@@ -247,6 +251,14 @@ private:
         auto message = proto::decode_failure(proto::encode(std::move(failure)));
         if (!message) return fail_from(std::move(message));
         return on_failed(reactor(), worker, std::move(*message));
+    }
+
+    void written(WorkerId worker) {
+        auto refs = proto::decode_refs(frame("retracted", references(worker, 1)));
+        if (!refs) return;
+        auto message =
+            proto::decode_output(proto::encode(proto::Output{refs->k[0], refs->i[0], "a\n", "b"}));
+        if (message) on_output(reactor(), worker, std::move(*message));
     }
 
     TaskId fetched(WorkerId worker) {

@@ -158,6 +158,7 @@ private:
     }
     void result(ClientId, std::uint64_t, std::string_view) override { results_++; }
     void failed(ClientId, proto::Failure failure) override { give_up(failure.message); }
+    void output(ClientId, const proto::Output &) override {}
     void function(WorkerId, FunctionId, std::string_view, std::string_view,
                   std::uint64_t) override {}
     void retract(WorkerId, TaskId, InstanceId) override {} // all is answered in the same turn

@@ -96,6 +96,7 @@ public:
     void result(ClientId, std::uint64_t, std::string_view) override;
     void stored(ClientId, std::uint64_t, TaskId, std::uint64_t, std::string_view) override;
     void failed(ClientId, proto::Failure) override;
+    void output(ClientId, const proto::Output &) override {} // none of what a task is
     void workers_changed(proto::WorkerCount) override;
 
 protected:

@@ -171,6 +171,9 @@ START_TEST(test_encode_as_the_fixtures) {
     check_members(encode(must(decode_unfetched(unfetched))), unfetched, {"d", "message"});
     auto full = frame("unfetched-full");
     check_members(encode(must(decode_unfetched(full))), full, {"d", "message", "full"});
+    auto output = frame("output");
+    check_members(encode(must(decode_output(output))), output, {"k", "i", "out"});
+    ck_text_eq(encode(must(decode_output(output))).payload, output.payload);
     auto fetched = frame("fetched");
     check_members(encode_datum("fetched", must(decode_datum(fetched))), fetched, {"d"});
     auto freed = frame("free");
@@ -199,6 +202,13 @@ START_TEST(test_values_that_stay) {
     ck_text_eq(fetch.from, "10.0.0.2:40000");
     ck_text_eq(must(decode_unfetched(frame("unfetched"))).message,
                "10.0.0.2:40000: it is not there");
+    auto output = must(decode_output(frame("output")));
+    ck_assert(output.k == 11 && output.i == 2);
+    ck_text_eq(output.output, "one\ntwo\n");
+    ck_text_eq(output.errors, "no such\n");
+    auto longer = frame("output");
+    longer.header.set("out", std::uint64_t{17});
+    ck_contains(error_of(decode_output(longer)), "payload");
     ck_assert(!must(decode_unfetched(frame("unfetched"))).full);
     ck_assert(must(decode_unfetched(frame("unfetched-full"))).full);
     ck_assert((must(decode_data(frame("free"))) == Column{10, (std::uint64_t{1} << 53) - 1}));
@@ -318,6 +328,7 @@ START_TEST(test_missing_and_mistyped_members) {
         {"retract", [](Frame f) { return decode_refs(f).has_value(); }, {"k", "i"}},
         {"fetch", [](Frame f) { return decode_fetch(f).has_value(); }, {"d", "size", "from"}},
         {"unfetched", [](Frame f) { return decode_unfetched(f).has_value(); }, {"d", "message"}},
+        {"output", [](Frame f) { return decode_output(f).has_value(); }, {"k", "i", "out"}},
         {"fetched", [](Frame f) { return decode_datum(f).has_value(); }, {"d"}},
         {"free", [](Frame f) { return decode_data(f).has_value(); }, {"d"}},
         {"welcome",

@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <map>
 
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include "lib/base/spawn.h"
 #include "lib/base/strings.h"
 #include "runtime/worker/commands.h"
+#include "runtime/worker/written.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/script.h"
 
@@ -36,10 +39,16 @@ struct Bench {
         place.first_slot = 9;
     }
     void begin(model::Command common = {}, std::uint64_t cpus = 1) {
-        commands.emplace(loop, std::move(place), [this](Commands::Outcome outcome) {
-            auto task = outcome.call.task;
-            ended.emplace(task, std::move(outcome));
-        });
+        commands.emplace(
+            loop, std::move(place),
+            [this](Commands::Outcome outcome) {
+                auto task = outcome.call.task;
+                ended.emplace(task, std::move(outcome));
+            },
+            [this](const worker::Call &, const std::string &output, const std::string &errors) {
+                told += output;
+                told_errors += errors;
+            });
         must(commands->add(1, common.encode(), cpus));
     }
     void start(std::uint64_t task, const model::Command &command, std::uint32_t timeout_ms = 0) {
@@ -74,6 +83,7 @@ struct Bench {
     Commands::Place place;
     std::optional<Commands> commands;
     std::map<std::uint64_t, Commands::Outcome> ended;
+    std::string told, told_errors; ///< while they ran
     std::uint64_t last = 0;
     ev::Signal child{loop, SIGCHLD, [this] { reap(); }};
     test::Script script{loop, 60'000};
@@ -95,7 +105,7 @@ START_TEST(test_travels_whole) {
     command.output = "out";
     command.errors = "err";
     command.memory = 1 << 20;
-    command.slot_marks = true;
+    command.slot_marks = command.streamed = true;
     model::Command back;
     must(model::Command::decode(command.encode(), back));
     ck_text_eq(back.encode(), command.encode());
@@ -247,6 +257,71 @@ START_TEST(test_more_output_than_is_brought_back) {
 }
 END_TEST
 
+START_TEST(test_lines_are_told_while_it_runs) {
+    test::Scratch scratch;
+    Bench b;
+    model::Command common;
+    common.streamed = true;
+    common.directory = scratch / "";
+    b.begin(common);
+    b.start(++b.last, shell("echo one; printf 'an err' >&2; until [ -e go ]; do sleep 0.01; done; "
+                            "echo or >&2; printf two"));
+    b.script.when(
+        "its first line", [&] { return !b.told.empty(); },
+        [&] {
+            ck_text_eq(b.told, "one\n");
+            ck_text_eq(b.told_errors, ""); // half a line
+            ck_assert(b.ended.empty());
+            must(replace_file(scratch / "go", "", 0600));
+        });
+    b.await(1);
+    const auto &ended = b.ended.at(1).ended;
+    ck_text_eq(b.told + ended.output, "one\ntwo");
+    ck_text_eq(b.told_errors + ended.errors, "an error\n");
+    ck_assert_uint_eq(ended.lost, 0);
+    // Not what goes to a file.
+    auto command = shell("echo three; echo four >&2");
+    command.output = command.errors = "file";
+    ck_text_eq(b.run(command).ended.output, "");
+    ck_text_eq(must(read_file(scratch / "file")), "three\nfour\n");
+    ck_text_eq(b.told, "one\n");
+}
+END_TEST
+
+START_TEST(test_lines_of_a_file) {
+    Fd file(::memfd_create("written", MFD_CLOEXEC));
+    auto write = [&](const std::string &text) { must(write_all(file.get(), text)); };
+    std::size_t told = 0;
+    ck_text_eq(worker::take_lines(file, told), "");
+    write("a\nb");
+    ck_text_eq(worker::take_lines(file, told), "a\n");
+    ck_text_eq(worker::take_lines(file, told), "");
+    write("c\n\n");
+    ck_text_eq(worker::take_lines(file, told), "bc\n\n");
+    // A line without an end is not waited for for ever.
+    std::string line(std::size_t{3} << 20, 'x');
+    write(line);
+    std::string got;
+    while (got.size() < line.size()) {
+        auto part = worker::take_lines(file, told);
+        ck_assert(!part.empty());
+        got += part;
+    }
+    ck_assert(got == line);
+    write("\nlast");
+    ck_text_eq(worker::take_lines(file, told), "\n");
+    std::uint64_t lost = 0;
+    ck_text_eq(worker::read_first(file, told, 3, lost), "las");
+    ck_assert_uint_eq(lost, 1);
+    ck_text_eq(worker::read_last(file, 7), "xx\nlast");
+    // What was told is not kept twice, but for the end.
+    struct stat about {};
+    ck_assert_int_eq(::fstat(file.get(), &about), 0);
+    ck_assert_int_le(about.st_blocks * 512, 256 << 10);
+    ck_text_eq(worker::read_last(Fd(), 7), "");
+}
+END_TEST
+
 START_TEST(test_timeout_takes_all_that_it_started) {
     Bench b;
     test::Scratch scratch;
@@ -352,6 +427,8 @@ int main() {
     tcase_add_test(tcase, test_output_to_files);
     tcase_add_test(tcase, test_what_cannot_be_executed);
     tcase_add_test(tcase, test_more_output_than_is_brought_back);
+    tcase_add_test(tcase, test_lines_are_told_while_it_runs);
+    tcase_add_test(tcase, test_lines_of_a_file);
     tcase_add_test(tcase, test_timeout_takes_all_that_it_started);
     tcase_add_test(tcase, test_memory_limit_of_its_own);
     tcase_add_test(tcase, test_several_at_a_time_and_dropped);

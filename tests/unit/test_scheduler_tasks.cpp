@@ -238,6 +238,34 @@ END_TEST
 
 // Clients
 
+START_TEST(test_what_a_command_writes_goes_to_who_waits) {
+    Stage s;
+    auto client = s.client_with_function();
+    auto worker = s.worker();
+    s.submit(client, 7, 1);
+    s.dispatch();
+    auto run = s.one_run();
+    auto write = [&](std::uint64_t instance) {
+        on_output(s.reactor(), worker, {run.task.value, instance, "one\n", "two\n"});
+    };
+    write(run.instance.value);
+    auto outputs = s.comm.take_outputs();
+    ck_assert_uint_eq(outputs.size(), 1);
+    ck_assert(outputs[0].client == client);
+    ck_assert_uint_eq(outputs[0].output.k, 7);
+    ck_text_eq(outputs[0].output.output, "one\n");
+    ck_text_eq(outputs[0].output.errors, "two\n");
+    write(run.instance.value + 1); // of no execution of it
+    on_cancel(s.reactor(), client, {7});
+    s.comm.take_failures();
+    write(run.instance.value);
+    s.comm.take_kills();
+    s.comm.take_functions();
+    s.comm.take_counts();
+    s.over();
+}
+END_TEST
+
 START_TEST(test_client_lost) {
     Stage s;
     auto client = s.client_with_function(), other = s.client_with_function();
@@ -328,7 +356,8 @@ Suite *suite() {
          {test_raised, test_retries_of_raised_exceptions, test_crashes_are_tried_three_times,
           test_a_crashed_task_goes_first, test_memory, test_cancel_what_is_ready,
           test_cancel_what_is_assigned, test_cancel_what_is_done, test_cancel_what_is_asked_back,
-          test_client_lost, test_functions_are_forgotten_where_they_are, test_what_closes_a_client})
+          test_what_a_command_writes_goes_to_who_waits, test_client_lost,
+          test_functions_are_forgotten_where_they_are, test_what_closes_a_client})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
