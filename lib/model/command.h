@@ -45,8 +45,8 @@ struct Ended {
     std::uint32_t exit = 0, signal = 0;
     std::uint64_t began_us = 0, ran_us = 0, cpu_us = 0, peak = 0;
     std::string host;
-    std::string output,
-        errors;             ///< what it wrote, as far as it was brought back; streamed: the rest
+    /// What it wrote, as far as it was brought back; of one that is streamed what was not told yet.
+    std::string output, errors;
     std::uint64_t lost = 0; ///< that was written above what is brought back
     std::string encode() const;
     static Result<Ended> decode(std::string_view bytes);
