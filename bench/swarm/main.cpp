@@ -220,9 +220,12 @@ private:
             auto name = std::to_string(n) + (n == 1 ? " worker" : " workers");
             add({name + " come", "", "us a worker",
                  static_cast<double>(joined - before) / 1e3 / many, 0, 0, 0});
-            constexpr int seconds = 3;
+            // Once they have told that they idle they tell each 5 s that they live.
+            constexpr int first_seconds = 3, seconds = 10;
+            swarm.idle(first_seconds * 1'000);
+            auto quiet = scheduler.cpu_ns();
             swarm.idle(seconds * 1'000);
-            auto spent = static_cast<double>(scheduler.cpu_ns() - joined);
+            auto spent = static_cast<double>(scheduler.cpu_ns() - quiet);
             add({name + " idle", "", "us a worker and second", spent / 1e3 / many / seconds, 0, 0,
                  0});
             add({name + " idle", "", "KiB a worker",

@@ -38,6 +38,7 @@ struct Swarm::Peer {
     proto::Role role;
     std::unique_ptr<proto::Link> link;
     bool greeted = false, leaving = false;
+    unsigned idle_s = 0;                  ///< seconds without a task, as far as they were counted
     std::deque<proto::Frame> unsent = {}; ///< of a client
 };
 
@@ -48,6 +49,8 @@ Swarm::Swarm(const Process &scheduler)
                         for (auto &peer : peers_) {
                             if (peer->role != proto::Role::worker) continue;
                             if (!peer->greeted) continue;
+                            // As a worker does (worker::Sign).
+                            if (peer->idle_s++ > 1 && peer->idle_s % 5 != 0) continue;
                             auto stat = proto::make_frame("stat");
                             stat.header.set("memory", std::uint64_t{1} << 20);
                             peer->link->send(std::move(stat));
@@ -111,7 +114,10 @@ void Swarm::open(Peer &peer) {
 
 void Swarm::heard(Peer &peer, proto::Frame frame) {
     auto type = frame.type();
-    if (type == "run") return work(peer, std::move(frame));
+    if (type == "run") {
+        peer.idle_s = 0;
+        return work(peer, std::move(frame));
+    }
     if (type == "done") {
         auto keys = frame.header.column("k");
         if (!keys) give_up(keys.error().text());

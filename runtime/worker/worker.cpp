@@ -44,6 +44,7 @@ Worker::Worker(ev::Loop &loop, const proto::Token &token, Settings settings, Mem
               end_turn_soon(); // to see whether there is still room
           },
           [this] { feed(); }),
+      sign_(settings_.silence_ms),
       watch_(loop, std::move(memory), values_,
              {.executors = [this] { return executors(); },
               .commands = [this] { return commands_ ? commands_->pids() : Pids(); },

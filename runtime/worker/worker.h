@@ -40,6 +40,7 @@
 #include "runtime/worker/memory.h"
 #include "runtime/worker/nursery.h"
 #include "runtime/worker/receipts.h"
+#include "runtime/worker/sign.h"
 #include "runtime/worker/values.h"
 #include "runtime/worker/watch.h"
 
@@ -133,6 +134,7 @@ private:
     std::uint64_t blocked_ = 0;                   ///< as the scheduler was told
     unsigned failed_starts_ = 0;                  ///< in a row
     std::string last_start_;                      ///< how the last of them ended
+    Sign sign_;
     proto::Done done_;
     bool turn_pending_ = false;
     std::optional<int> exit_code_;

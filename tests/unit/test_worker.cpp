@@ -183,6 +183,37 @@ START_TEST(test_slow_greeting) {
 }
 END_TEST
 
+// One that works, or has just stopped to, tells each time; one that idles now and then.
+START_TEST(test_when_it_has_news) {
+    constexpr std::int64_t second = 1'000'000;
+    worker::Sign sign(60'000);
+    proto::Stat idle{.memory = 30 * mib, .peak = 40 * mib, .cpu_us = 5'000'000};
+    auto working = idle;
+    working.k = working.i = working.us = {1};
+    std::int64_t now = 0;
+    auto news = [&](const proto::Stat &stat) { return sign.is_news(stat, now += second); };
+    ck_assert(news(idle));
+    ck_assert(news(idle)); // nothing is used any more
+    for (int n = 0; n < 4; n++) ck_assert(!news(idle));
+    ck_assert(news(idle)); // it lives
+    ck_assert(!news(idle));
+    for (int n = 0; n < 3; n++) ck_assert(news(working));
+    ck_assert(news(idle));
+    ck_assert(news(idle));
+    ck_assert(!news(idle));
+    // What has run and ended between two.
+    idle.cpu_us += 20'000;
+    ck_assert(news(idle));
+    ck_assert(news(idle));
+    ck_assert(!news(idle));
+    idle.memory += 2 * mib;
+    ck_assert(news(idle));
+    // Where the scheduler is impatient.
+    worker::Sign often(2 * 4'000);
+    for (int n = 0; n < 9; n++) ck_assert(often.is_news(idle, now += second));
+}
+END_TEST
+
 // With an interface chosen it comes again, by the address of the greeting.
 START_TEST(test_follows_the_address) {
     Cluster c;
@@ -294,11 +325,11 @@ Suite *suite() {
     auto s = suite_create("worker");
     auto c = tcase_create("worker");
     tcase_set_timeout(c, 60);
-    for (auto test :
-         {test_registers_runs_and_ends, test_frames_that_are_wrong,
-          test_executors_that_do_not_start, test_no_interpreter, test_scheduler_lost,
-          test_scheduler_not_found, test_sigterm_ends_it, test_sigint, test_slow_greeting,
-          test_follows_the_address, test_door, test_memory_watch, test_killed_below_the_limit})
+    for (auto test : {test_registers_runs_and_ends, test_frames_that_are_wrong,
+                      test_executors_that_do_not_start, test_no_interpreter, test_scheduler_lost,
+                      test_scheduler_not_found, test_sigterm_ends_it, test_sigint,
+                      test_slow_greeting, test_when_it_has_news, test_follows_the_address,
+                      test_door, test_memory_watch, test_killed_below_the_limit})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
