@@ -212,7 +212,7 @@ void declare(CLI::App &app, cli::MapRequest &map) {
         ->check(CLI::Range(1u, 1'000'000'000u));
     app.add_flag("-k,--keep-order", map.keep_order, "write output in the order of the inputs");
     app.add_flag("--tag", map.tag, "put each job's inputs before each line of its output");
-    app.add_flag("--line-buffer,--lb", map.line_buffer,
+    app.add_flag("--line-buffer,--linebuffer,--lb", map.line_buffer,
                  "write the lines of each job while it runs, not when it has ended");
     app.add_flag("--shell", map.shell, "always run the command by a shell");
     app.add_flag("-q,--quote", map.quote, "never run the command by a shell");

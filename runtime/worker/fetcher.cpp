@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -14,6 +15,8 @@ namespace dtask::worker {
 namespace {
 
 constexpr std::size_t most_at_once = 8;
+constexpr unsigned most_closed = 6;
+constexpr std::int64_t first_pause_ms = 100; // doubled each time
 
 bool is_full(int error) { return error == ENOSPC || error == EDQUOT; }
 
@@ -68,6 +71,10 @@ Result<void> Fetcher::begin(Transfer &transfer) {
     }
     if (!room && transfer.full) return fail(store_.room_text());
     if (!room) return room;
+    return connect(transfer);
+}
+
+Result<void> Fetcher::connect(Transfer &transfer) {
     auto connecting = ev::begin_connect(transfer.what.from);
     if (!connecting) return fail_from(std::move(connecting));
     auto data = transfer.what.data;
@@ -81,11 +88,23 @@ Result<void> Fetcher::begin(Transfer &transfer) {
                  transfers_.at(data).link->send(proto::encode_datum("get", data));
              },
          .on_frame = [this, data](const proto::Frame &frame) { on_frame(data, frame); },
-         .on_closed =
-             [this, data](bool, const std::string &why) {
-                 fail_with(data, why.empty() ? "closed by the peer" : why);
-             }});
+         .on_closed = [this, data](bool proven,
+                                   const std::string &why) { on_closed(data, proven, why); }});
     return {};
+}
+
+void Fetcher::on_closed(std::uint64_t data, bool proven, const std::string &why) {
+    auto &transfer = transfers_.at(data);
+    bool closed = why.empty() || why == std::strerror(ECONNRESET) || why == std::strerror(EPIPE);
+    if (proven || !closed || transfer.closed == most_closed)
+        return fail_with(data, why.empty() ? "closed by the peer" : why);
+    transfer.again = std::make_unique<ev::Timer>(loop_, [this, data] {
+        auto &again = transfers_.at(data);
+        if (auto begun = connect(again); !begun) fail_with(data, begun.error().text());
+    });
+    transfer.again->set(first_pause_ms << transfer.closed++);
+    // It is in the call stack: freed after this turn.
+    loop_.post([link = std::shared_ptr<proto::Link>(std::move(transfer.link))] {});
 }
 
 // A file of the whole size: where there is no room for it, none of it is sent.
@@ -177,6 +196,7 @@ void Fetcher::end(std::uint64_t data) {
     incoming_ -= transfer->what.size - transfer->received;
     if (!transfer->path.empty()) ::unlink(transfer->path.c_str());
     if (transfer->patience) transfer->patience->cancel();
+    if (transfer->again) transfer->again->cancel();
     if (transfer->link) transfer->link->close();
     loop_.post([transfer] {});
 }

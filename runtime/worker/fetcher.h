@@ -5,6 +5,9 @@
 //   waiting ──a turn is free──▶ connecting ──proved──▶ receiving ──whole──▶ fetched
 //      └── drop() at any time: nothing is told       └── anything wrong ──▶ unfetched
 //
+// A listener that is crowded by strangers closes connections that have not proved themselves yet,
+// ours as well: such a one is tried again some times, later each time, for 6 s in all.
+//
 // A value is written beside its name and renamed when it is whole, on disk where
 // there is no room in memory; of one that does not come nothing is left. At most eight come at a
 // time. One that makes no progress for a minute is given up.
@@ -60,12 +63,15 @@ private:
         std::string path; ///< of the unfinished file; empty: none was made yet
         Fd file;
         std::unique_ptr<proto::Link> link;
-        std::unique_ptr<ev::Timer> patience;
+        std::unique_ptr<ev::Timer> patience, again;
+        unsigned closed = 0; ///< connections, before the listener's proof
     };
 
     void begin_waiting();
     Result<void> take_room(Transfer &transfer);
     Result<void> begin(Transfer &transfer);
+    Result<void> connect(Transfer &transfer);
+    void on_closed(std::uint64_t data, bool proven, const std::string &why);
     void on_frame(std::uint64_t data, const proto::Frame &frame);
     Result<void> take_piece(Transfer &transfer, const proto::Frame &frame);
     Result<void> settle(Transfer &transfer);

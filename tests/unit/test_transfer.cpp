@@ -390,6 +390,36 @@ START_TEST(test_many_at_the_door) {
 }
 END_TEST
 
+// A value is not lost to a crowd that keeps its source's door shut for a while.
+START_TEST(test_a_crowded_door) {
+    ev::Loop loop;
+    Site from(loop), to(loop);
+    from.add(5, "twelve bytes");
+    std::vector<Fd> strangers;
+    for (int n = 0; n < 65; n++) strangers.push_back(must(ev::begin_connect(from.address())));
+    char c;
+    wait_for(loop, "one stranger too many to be closed",
+             [&] { return ::read(strangers.back().get(), &c, 1) == 0; });
+    to.fetcher->fetch({5, 12, from.address()});
+    settle(loop, 50);
+    ck_assert(!to.told.contains(5));
+    strangers.clear();
+    ck_text_eq(to.outcome(loop, 5), "");
+    ck_text_eq(to.value(5), "twelve bytes");
+    // One that stays shut is given up.
+    unsigned closed = 0;
+    auto shut = must(ev::Listener::bind(loop, "127.0.0.1", 0, [&](Fd, std::string) { closed++; }));
+    auto address = join_address("127.0.0.1", shut->port());
+    to.fetcher->fetch({6, 12, address});
+    wait_for(
+        loop, "the end of patience", [&] { return to.told.contains(6); }, long_ms);
+    ck_contains(to.told[6], address);
+    ck_assert_uint_gt(closed, 3);
+    ck_assert_uint_eq(to.fetcher->incoming(), 0);
+    ck_assert(to.scratch.names() == std::set<std::string>{"5"});
+}
+END_TEST
+
 // The same where the worker itself has no memory left for it.
 START_TEST(test_no_room_below_the_limit) {
     ev::Loop loop;
@@ -423,7 +453,7 @@ Suite *suite() {
           test_doors_that_do_wrong, test_silent_door, test_dropped_while_it_comes,
           test_made_here_meanwhile, test_no_room_in_memory, test_no_room_below_the_limit,
           test_no_room, test_get_from_a_client, test_nothing_for_others,
-          test_reader_that_does_not_read, test_many_at_the_door})
+          test_reader_that_does_not_read, test_many_at_the_door, test_a_crowded_door})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
