@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// What the worker tells the scheduler of itself once a second, and when it need not.
 #include "runtime/worker/sign.h"
 
 #include <algorithm>
