@@ -155,6 +155,7 @@ void Stream::flush() {
 
 void Stream::fail(int error) {
     closed_ = true;
+    closed_by_peer_ = error == 0 || error == ECONNRESET || error == EPIPE;
     readable_.stop();
     writable_.stop();
     callbacks_.on_closed(error ? std::strerror(error) : "");

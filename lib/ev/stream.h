@@ -63,6 +63,9 @@ public:
     /// Reads what has arrived already, at once.
     void pull() { on_readable(); }
 
+    /// It was the peer that closed the connection, for on_closed: neither the network nor we.
+    bool closed_by_peer() const { return closed_by_peer_; }
+
     /// Numeric host of this end of a TCP connection.
     std::string local_host() const;
 
@@ -88,7 +91,7 @@ private:
     Loop &loop_;
     Fd fd_;
     Callbacks callbacks_;
-    bool closed_ = false;
+    bool closed_ = false, closed_by_peer_ = false;
     int write_error_ = 0;           ///< told once the input has ended
     std::unique_ptr<char[]> input_; ///< its bytes begin_..end_ are input, the rest is room
     std::size_t room_ = 0;          ///< of input_; 0: there is none

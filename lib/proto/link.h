@@ -52,6 +52,8 @@ public:
     bool open() const { return state_ == State::open; }
     /// An initiator was closed because its peer speaks another version of the protocol.
     bool is_other_version() const { return other_version_; }
+    /// The peer closed it of its own accord, for on_closed.
+    bool closed_by_peer() const { return stream_.closed_by_peer(); }
     std::string local_host() const { return stream_.local_host(); }
     /// From now on closes a peer whose machine answers nothing for `limit_ms`: one that was
     /// switched off, or whose network was cut. What a process does plays no part in it.

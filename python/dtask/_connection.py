@@ -30,7 +30,8 @@ def connect(locate, timeout):
     """A socket with its handshake done, the address, and the token.
 
     `locate` returns ((host, port), token); it may raise FileNotFoundError while there is no file
-    yet. Refused connections are tried again until `timeout` seconds have passed.
+    yet. Connections that are refused, or closed before the scheduler has proved itself, as one that
+    is crowded by strangers does, are tried again until `timeout` seconds have passed.
     """
     end = monotonic() + timeout
     pause = 0.05
@@ -53,7 +54,9 @@ def connect(locate, timeout):
         except ConnectError as error:
             if sock is not None:
                 sock.close()
-            raise ConnectError(f"{_text(where)}: {error}" if where else str(error)) from None
+            closed = isinstance(error, _wire.ClosedInHandshake)
+            if not closed or monotonic() + pause > end:
+                raise ConnectError(f"{_text(where)}: {error}" if where else str(error)) from None
         except OSError as error:
             if sock is not None:
                 sock.close()

@@ -13,12 +13,13 @@ import os
 import socket
 import threading
 from collections import OrderedDict, deque
-from time import monotonic
+from time import monotonic, sleep
 
 from . import _wire
 from .errors import ProtocolError
 
 CONNECT = 10.0  # s for a connection and its handshake
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between tries at a door that closes, as workers wait
 STALL = 60.0  # s without a byte after which a worker counts as gone
 KEPT = 8  # connections
 AHEAD = 16  # values that are asked for before the first has come
@@ -150,6 +151,16 @@ class Fetcher:
     # Of another node.
 
     def _connect(self, where, end):
+        """A connection that has proved itself. A listener that is crowded by strangers closes those
+        that have not yet, ours as well: such a one is tried again some times, later each time."""
+        for pause in _PAUSES:
+            try:
+                return self._connect_once(where, end)
+            except _wire.ClosedInHandshake:
+                sleep(pause if end is None else min(pause, max(end - monotonic(), 0)))
+        return self._connect_once(where, end)
+
+    def _connect_once(self, where, end):
         sock = socket.create_connection(where, _left(end, CONNECT))
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -19,6 +19,11 @@ MAX_HEADER = 16 << 20  # bytes
 MAX_PAYLOAD = 256 << 20  # bytes
 MAX_VALUE = 64 << 20  # bytes of one pickled function, argument tuple or result
 
+class ClosedInHandshake(ConnectError):
+    """The peer closed the connection before it had proved itself: it has just gone, is no scheduler
+    or worker of ours, or is crowded by strangers."""
+
+
 _FAMILY = b"dtask-"  # of MAGIC, before the version
 _LENGTHS = Struct("<II")
 _BUFFER = 256 << 10  # bytes
@@ -66,7 +71,7 @@ def initiate(sock, token, role, nonce=None, port=None):
     if answer and answer[:8] != MAGIC:
         raise ConnectError(_not_ours(answer))
     if len(answer) < 72:
-        raise ConnectError("the peer closed the connection in the handshake")
+        raise ClosedInHandshake("the peer closed the connection in the handshake")
     nonce_a, proof = answer[8:40], answer[40:]
     if not hmac.compare_digest(proof, mac(token, b"dtask accept", hello, nonce_a)):
         raise ConnectError("the scheduler there does not hold this token")

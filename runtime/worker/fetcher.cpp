@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -95,8 +94,7 @@ Result<void> Fetcher::connect(Transfer &transfer) {
 
 void Fetcher::on_closed(std::uint64_t data, bool proven, const std::string &why) {
     auto &transfer = transfers_.at(data);
-    bool closed = why.empty() || why == std::strerror(ECONNRESET) || why == std::strerror(EPIPE);
-    if (proven || !closed || transfer.closed == most_closed)
+    if (proven || !transfer.link->closed_by_peer() || transfer.closed == most_closed)
         return fail_with(data, why.empty() ? "closed by the peer" : why);
     transfer.again = std::make_unique<ev::Timer>(loop_, [this, data] {
         auto &again = transfers_.at(data);

@@ -24,6 +24,7 @@ class FakeScheduler:
     """Listens on loopback from the constructor on; use as a context manager.
 
     received  (header, payload) of every frame, in order
+    shut      connections that are closed at once, as by a door that strangers crowd
     """
 
     def __init__(self, answer="run", token=None, welcome=None, stores=0):
@@ -31,6 +32,7 @@ class FakeScheduler:
         self.token = token or os.urandom(32)
         self.stores = [FakeStore(self.token) for _ in range(stores)]
         self.received = []
+        self.shut = 0
         self.functions = {}
         self.released = set()
         self.values = {}  # of tasks: what a `failed` or `done` says of each
@@ -135,6 +137,10 @@ class FakeScheduler:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            if self.shut > 0:
+                self.shut -= 1
+                connection.close()
+                continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 

@@ -28,12 +28,13 @@ class FakeStore:
     values  number -> bytes of the value's file
     asked   the numbers of all `get`s, in order
     cut     where not None: the next `data` message breaks off after that many bytes
+    shut    connections that are closed at once, as by a door that strangers crowd
     store   where not None: the directory in which the files are, for who is on the same node
     """
 
     def __init__(self, token, piece=1 << 20):
         self.values, self.asked, self.cut, self.store = {}, [], None, None
-        self.accepted = 0
+        self.accepted = self.shut = 0
         self.hold = None  # an event for which `get` waits
         self._token, self._piece = token, piece
         self._connections = []
@@ -64,6 +65,10 @@ class FakeStore:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            if self.shut > 0:
+                self.shut -= 1
+                connection.close()
+                continue
             self._connections.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 

@@ -225,6 +225,18 @@ def test_not_connecting(monkeypatch, tmp_path):
         Client(address, "00" * 32, timeout=0.1)
 
 
+def test_a_crowd_at_the_scheduler_s_door():
+    """One that closes before it has proved itself is tried again, within the time-out."""
+    with FakeScheduler() as fake:
+        fake.shut = 3
+        with Client(fake.address, fake.token.hex()) as client:
+            assert client.submit(functions.inc, 1).result(10) == 2
+        fake.shut = 10_000
+        with pytest.raises(dtask.ConnectError, match="127.0.0.1:.* closed .* in the handshake"):
+            Client(fake.address, fake.token.hex(), timeout=0.3)
+        assert 10_000 - fake.shut > 1
+
+
 def test_cluster_lost(start):
     fake, client = start("hold")
     futures = client.map(functions.inc, range(3))

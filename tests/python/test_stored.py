@@ -211,6 +211,36 @@ def test_a_value_that_is_not_there_comes_from_elsewhere(told, trouble):
     assert len(fake.expect("lost")) == 1
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_value_is_not_lost_to_a_crowd_at_its_worker_s_door(start, count):
+    fake, client = start("run", stores=1)
+    fake.stores[0].shut = 2
+    futures = client.map(bytes, range(BIG, BIG + count))
+    result = background(lambda: client.gather(futures))
+    assert result.result(60) == [bytes(BIG + n) for n in range(count)]
+    assert fake.stores[0].shut == 0 and fake.stores[0].accepted == 1
+    client.info()
+    assert not [header for header, _ in fake.received if header["t"] == "lost"]
+
+
+def test_a_door_that_stays_shut(told):
+    """Who has a time-out waits so long, and no longer; others until they give it up."""
+    fake, client, future, k = told(2)
+    first, second = fake.stores
+    first.shut = 10_000
+    place(fake, k, first, bytes(BIG))
+    client.info()
+    with pytest.raises(dtask.TimeoutError):
+        future.result(0.3)
+    client.info()
+    assert not [header for header, _ in fake.received if header["t"] == "lost"]
+    result = background(lambda: future.result(60))
+    fake.expect("lost")
+    assert 10_000 - first.shut > 5
+    place(fake, k, second, bytes(BIG))
+    assert result.result(60) == bytes(BIG)
+
+
 def test_it_may_be_where_it_was(told):
     """Lost there, made anew there."""
     fake, client, future, k = told(1)
