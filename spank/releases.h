@@ -11,7 +11,7 @@
 //                  makes one sets its fields by name and all others to 0 (nodes.cpp).
 //   newer ones     name a task's cgroup by its rank in the step, older ones by that on the node:
 //                  lib/cgroup takes what the kernel says.
-//   25.05          tasks begin with SIGCHLD blocked: ev::Signal unblocks what it waits for.
+//   25.05          tasks begin with SIGCHLD blocked: ev::Signal does not mind, spawn() unblocks.
 //
 // The program that loads a plugin takes it only if their major and minor numbers are the same, and
 // says so; for 24.11.1 the plugin of 24.11.7 will do.

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include <event2/event.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 namespace dtask::ev {
 
@@ -13,6 +15,24 @@ namespace {
 
 timeval to_timeval(std::int64_t ms) {
     return {static_cast<time_t>(ms / 1000), static_cast<suseconds_t>(ms % 1000 * 1000)};
+}
+
+sigset_t set_of(int number) {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, number);
+    return set;
+}
+
+// A descriptor from which a signal is read, and by which alone it comes from now on.
+int take(int number) {
+    // As we may have inherited it ignored: of SIGCHLD's no child would wait to be reaped.
+    (void)::signal(number, SIG_DFL);
+    auto one = set_of(number);
+    ::sigprocmask(SIG_BLOCK, &one, nullptr);
+    int fd = ::signalfd(-1, &one, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (fd < 0) std::abort(); // no descriptor is left at start: nothing can run
+    return fd;
 }
 
 // The callback is copied first: it may destroy its own Source.
@@ -102,22 +122,26 @@ Ticker::Ticker(Loop &loop, std::int64_t ms, std::function<void()> callback)
     event_add(raw(), &tv);
 }
 
-Signal::Signal(Loop &loop, int number, std::function<void()> callback)
-    : Source(loop, number, EV_SIGNAL | EV_PERSIST, std::move(callback)) {
-    event_add(raw(), nullptr);
-    // Who starts us may have it blocked: slurmstepd of Slurm 25.05 does with SIGCHLD.
-    sigset_t mask;
-    ::sigemptyset(&mask);
-    ::sigaddset(&mask, number);
-    ::pthread_sigmask(SIG_UNBLOCK, &mask, nullptr);
-}
-
 Readable::Readable(Loop &loop, int fd, std::function<void()> callback)
     : Source(loop, fd, EV_READ | EV_PERSIST, std::move(callback)) {
     event_add(raw(), nullptr);
 }
 
 void Readable::stop() { event_del(raw()); }
+
+Signal::Signal(Loop &loop, int number, std::function<void()> callback)
+    : number_(number), fd_(take(number)),
+      readable_(loop, fd_.get(), [fd = fd_.get(), told = std::move(callback)] {
+          signalfd_siginfo about; // a second one of the number waits for the first to be read
+          if (::read(fd, &about, sizeof about) == sizeof about) told();
+      }) {}
+
+Signal::~Signal() {
+    signalfd_siginfo about; // what came too late for a callback is not to end the process now
+    (void)!::read(fd_.get(), &about, sizeof about);
+    auto one = set_of(number_);
+    ::sigprocmask(SIG_UNBLOCK, &one, nullptr);
+}
 
 Writable::Writable(Loop &loop, int fd, std::function<void()> callback)
     : Source(loop, fd, EV_WRITE | EV_PERSIST, std::move(callback)) {}

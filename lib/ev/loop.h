@@ -14,6 +14,8 @@
 #include <memory>
 #include <vector>
 
+#include "lib/base/fd.h"
+
 struct event;
 struct event_base;
 
@@ -113,17 +115,27 @@ public:
     Ticker(Loop &loop, std::int64_t ms, std::function<void()> callback);
 };
 
-/// Unblocks the signal, and leaves it so.
-class Signal : public Source {
-public:
-    Signal(Loop &loop, int number, std::function<void()> callback);
-};
-
 /// Fires whenever `fd`, which it does not own, can be read, until stop().
 class Readable : public Source {
 public:
     Readable(Loop &loop, int fd, std::function<void()> callback);
     void stop();
+};
+
+/// Fires once for all of a signal that came since it fired. The signal is blocked meanwhile and
+/// read from a descriptor: nothing is interrupted by it, whatever the process is in. Afterwards
+/// it is unblocked, whoever had it blocked before. One of a number at a time.
+class Signal {
+public:
+    Signal(Loop &loop, int number, std::function<void()> callback);
+    Signal(const Signal &) = delete;
+    Signal &operator=(const Signal &) = delete;
+    ~Signal();
+
+private:
+    int number_;
+    Fd fd_;
+    Readable readable_;
 };
 
 /// Fires whenever `fd`, which it does not own, can be written, between start() and stop().
