@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Few: a vector of small values, of which there is mostly none or one: that one
-// needs no memory of its own.
+// Few: a vector of small values, of which there is mostly none or one: so many
+// (`within`) need no memory of their own.
 //
 // Bytes: a string that is never changed, as long as most pickled arguments
 // without memory of its own. Both take a fraction of what std's do when there
@@ -17,7 +17,7 @@
 
 namespace dtask {
 
-template <class T> class Few {
+template <class T, std::uint32_t within = 1> class Few {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) == sizeof(void *));
 
 public:
@@ -30,14 +30,14 @@ public:
         return *this;
     }
     ~Few() {
-        if (capacity_ > 1) delete[] many_;
+        if (capacity_ > within) delete[] many_;
     }
 
     bool empty() const { return size_ == 0; }
     std::size_t size() const { return size_; }
-    T *begin() { return capacity_ > 1 ? many_ : &one_; }
+    T *begin() { return capacity_ > within ? many_ : here_; }
     T *end() { return begin() + size_; }
-    const T *begin() const { return capacity_ > 1 ? many_ : &one_; }
+    const T *begin() const { return capacity_ > within ? many_ : here_; }
     const T *end() const { return begin() + size_; }
     const T &back() const { return end()[-1]; }
 
@@ -51,25 +51,25 @@ public:
     void swap(Few &other) noexcept {
         std::swap(size_, other.size_);
         std::swap(capacity_, other.capacity_);
-        char mine[sizeof one_];
-        std::memcpy(mine, &one_, sizeof one_);
-        std::memcpy(static_cast<void *>(&one_), static_cast<void *>(&other.one_), sizeof one_);
-        std::memcpy(static_cast<void *>(&other.one_), mine, sizeof one_);
+        char mine[sizeof here_];
+        std::memcpy(mine, &here_, sizeof here_);
+        std::memcpy(static_cast<void *>(&here_), static_cast<void *>(&other.here_), sizeof here_);
+        std::memcpy(static_cast<void *>(&other.here_), mine, sizeof here_);
     }
 
 private:
     void grow() {
-        std::uint32_t larger = capacity_ == 1 ? 3 : 2 * capacity_ + 1;
+        std::uint32_t larger = 2 * capacity_ + 1;
         T *values = new T[larger];
         std::memcpy(static_cast<void *>(values), begin(), size_ * sizeof(T));
-        if (capacity_ > 1) delete[] many_;
+        if (capacity_ > within) delete[] many_;
         many_ = values;
         capacity_ = larger;
     }
 
-    std::uint32_t size_ = 0, capacity_ = 1;
+    std::uint32_t size_ = 0, capacity_ = within;
     union {
-        T one_{};
+        T here_[within]{};
         T *many_;
     };
 };

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Paged: a map from numbers that are mostly dense, as ids that count up, to
-// values that stay where they are. A look-up costs a shift and, where it is not
-// the last page again, a hash of the page's number; a value has no node of its
-// own. A page goes with its last value, so what is left of many that have gone
-// holds one page each at most.
+// values that stay where they are. A look-up costs some shifts and, where it is not
+// in the last leaf again, a hash of the leaf's number; a value has no node of its own.
+//
+//   leaves, by number ──▶ leaf: 64 places for pages ──▶ page: page_size slots for values
+//
+// A page goes with its last value and a leaf with its last page, so what is left of
+// many that have gone holds one of both each at most.
 //
 // erase() and emplace() of others leave references valid. Iteration is in no
 // order and must not change the map.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -38,7 +42,14 @@ template <class Key, class T, std::size_t page_size = 64> class Paged {
         }
         T *at(std::size_t n) { return std::launder(reinterpret_cast<T *>(slots + n * sizeof(T))); }
     };
-    using Pages = std::unordered_map<std::uint64_t, std::unique_ptr<Page>>;
+    static constexpr std::size_t leaf_size = 64;
+    static constexpr unsigned leaf_shift = std::countr_zero(leaf_size);
+
+    struct Leaf {
+        std::size_t used = 0; ///< pages
+        std::array<std::unique_ptr<Page>, leaf_size> pages;
+    };
+    using Leaves = std::unordered_map<std::uint64_t, Leaf>;
 
 public:
     Paged() = default;
@@ -65,12 +76,16 @@ public:
     /// The value of that number, and whether it is new: made of `arguments`.
     template <class... Arguments> std::pair<T *, bool> emplace(Key key, Arguments &&...arguments) {
         auto number = number_of(key);
-        Page *page = page_of(number);
+        auto wanted = number >> shift;
+        Leaf *leaf = leaf_of(wanted >> leaf_shift);
+        if (!leaf) {
+            last_number_ = wanted >> leaf_shift;
+            leaf = last_ = &leaves_[last_number_];
+        }
+        auto &page = leaf->pages[wanted % leaf_size];
         if (!page) {
-            last_number_ = number >> shift;
-            auto &place = pages_[last_number_];
-            place = std::make_unique<Page>();
-            page = last_ = place.get();
+            page = std::make_unique<Page>();
+            leaf->used++;
         }
         auto slot = number % page_size;
         if (page->used >> slot & 1) return {page->at(slot), false};
@@ -89,22 +104,28 @@ public:
         page->used &= ~(std::uint64_t{1} << slot);
         size_--;
         if (page->used) return;
-        pages_.erase(number >> shift);
+        last_->pages[(number >> shift) % leaf_size].reset();
+        if (--last_->used > 0) return;
+        leaves_.erase(last_number_);
         last_ = nullptr;
-        if (pages_.empty()) pages_ = Pages(); // the buckets, too
+        if (leaves_.empty()) leaves_ = Leaves(); // the buckets, too
     }
 
     /// Calls f(key, value) for each.
     template <class F> void each(F f) const {
-        for (const auto &[number, page] : pages_)
-            for (auto used = page->used; used; used &= used - 1) {
-                auto slot = static_cast<std::size_t>(std::countr_zero(used));
-                f(Key{number << shift | slot}, *page->at(slot));
+        for (const auto &[leaf_number, leaf] : leaves_)
+            for (std::size_t n = 0; n < leaf_size; n++) {
+                if (!leaf.pages[n]) continue;
+                auto first = (leaf_number << leaf_shift | n) << shift;
+                for (auto used = leaf.pages[n]->used; used; used &= used - 1) {
+                    auto slot = static_cast<std::size_t>(std::countr_zero(used));
+                    f(Key{first | slot}, *leaf.pages[n]->at(slot));
+                }
             }
     }
 
     void swap(Paged &other) noexcept {
-        pages_.swap(other.pages_);
+        leaves_.swap(other.leaves_);
         std::swap(size_, other.size_);
         std::swap(last_, other.last_);
         std::swap(last_number_, other.last_number_);
@@ -113,18 +134,22 @@ public:
 private:
     static std::uint64_t number_of(std::uint64_t number) { return number; }
     template <class Id> static std::uint64_t number_of(Id id) { return id.value; }
+    Leaf *leaf_of(std::uint64_t wanted) const {
+        if (last_ && last_number_ == wanted) return last_;
+        auto found = leaves_.find(wanted);
+        if (found == leaves_.end()) return nullptr;
+        last_number_ = wanted;
+        return last_ = const_cast<Leaf *>(&found->second);
+    }
     Page *page_of(std::uint64_t number) const {
         auto wanted = number >> shift;
-        if (last_ && last_number_ == wanted) return last_;
-        auto found = pages_.find(wanted);
-        if (found == pages_.end()) return nullptr;
-        last_number_ = wanted;
-        return last_ = found->second.get();
+        Leaf *leaf = leaf_of(wanted >> leaf_shift);
+        return leaf ? leaf->pages[wanted % leaf_size].get() : nullptr;
     }
 
-    Pages pages_;
+    Leaves leaves_;
     std::size_t size_ = 0;
-    mutable Page *last_ = nullptr; ///< the page of the last look-up
+    mutable Leaf *last_ = nullptr; ///< the leaf of the last look-up
     mutable std::uint64_t last_number_ = 0;
 };
 

@@ -43,7 +43,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -56,6 +55,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/few.h"
 #include "lib/base/ids.h"
+#include "lib/base/line.h"
 #include "lib/base/paged.h"
 #include "lib/proto/message.h"
 #include "runtime/scheduler/history.h"
@@ -141,7 +141,7 @@ struct Task {
     InstanceId instance;              ///< of the last dispatch
     WorkerId worker;                  ///< where assigned
 
-    Few<TaskId> inputs; ///< in the order in which the arguments name them
+    Few<TaskId, 2> inputs; ///< in the order in which the arguments name them
     Few<TaskId> heirs;  ///< tasks that have it as an input, each once; any may have ended
     /// Its arguments, as long as it may run; of one that ended well and whose value is
     /// here, that, while it has users.
@@ -166,22 +166,24 @@ struct Task {
     Copies copies;          ///< of that value
 };
 
+/// There may be thousands: what each task of theirs touches stands together, in front.
 struct Worker {
-    proto::Register about;
-    std::deque<TaskId> assigned; ///< in the order of dispatch, which it also runs them in
-    std::uint64_t asked = 0;     ///< of them, asked back; those it has begun stay
-    bool answering = false;      ///< it has not answered yet
+    Line<TaskId> assigned;     ///< in the order of dispatch, which it also runs them in
+    std::uint64_t asked = 0;   ///< of them, asked back; those it has begun stay
     std::uint64_t blocked = 0; ///< of `assigned`, begun, and holding no slot: they wait for others
-    proto::Stat stat;          ///< the latest,
-    std::int64_t stat_us = 0;  ///< and when it came; 0: none has
-    std::uint64_t cpu = 0;     ///< percent of one CPU, between the latest two
+    std::uint64_t slots = 1;   ///< tasks that it runs at a time, of the kind that it had last
     std::uint64_t done = 0;
-    std::uint64_t slots = 1; ///< tasks that it runs at a time, of the kind that it had last
     std::int64_t heard_us = 0;
+    bool answering = false; ///< it was asked for tasks, and has not answered yet
     bool in_idle_order = false;
     bool over = false;     ///< it is counted in Core::over
     bool changing = false; ///< its load is (life.h, LoadChange): it is in no order meanwhile
-    proto::Resources used; ///< by those of `assigned` that need some
+
+    proto::Register about;
+    proto::Stat stat;         ///< the latest,
+    std::int64_t stat_us = 0; ///< and when it came; 0: none has
+    std::uint64_t cpu = 0;    ///< percent of one CPU, between the latest two
+    proto::Resources used;    ///< by those of `assigned` that need some
     std::unordered_set<TaskId> holds; ///< whose values, there or on their way
 
     /// Tasks that run there or are queued.

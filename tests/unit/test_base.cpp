@@ -3,7 +3,10 @@
 // lib/base but for spawn: numbers and names, the environment, files, the log.
 #include "tests/unit/unit.h"
 
+#include <algorithm>
 #include <csignal>
+#include <deque>
+#include <map>
 #include <unordered_set>
 
 #include <fcntl.h>
@@ -15,6 +18,7 @@
 #include "lib/base/env.h"
 #include "lib/base/fd.h"
 #include "lib/base/few.h"
+#include "lib/base/line.h"
 #include "lib/base/ids.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
@@ -315,7 +319,57 @@ START_TEST(test_paged) {
 }
 END_TEST
 
+// Numbers that are far apart and many, against std::map.
+START_TEST(test_paged_is_a_map) {
+    Paged<std::uint64_t, std::uint64_t, 2> map;
+    std::map<std::uint64_t, std::uint64_t> same;
+    std::uint64_t state = 1;
+    for (int n = 0; n < 20'000; n++) {
+        state = state * 6364136223846793005 + 1442695040888963407;
+        auto key = (state >> 40) % 3 * 1'000'000 + (state >> 50) % 700;
+        if ((state >> 33) % 2) {
+            map.emplace(key, state);
+            same.emplace(key, state);
+        } else {
+            map.erase(key);
+            same.erase(key);
+        }
+        auto *value = map.find(key);
+        ck_assert(value ? *value == same.at(key) : !same.contains(key));
+        if (n % 1'000) continue;
+        std::map<std::uint64_t, std::uint64_t> seen;
+        map.each([&](std::uint64_t k, std::uint64_t v) { seen.emplace(k, v); });
+        ck_assert(seen == same && map.size() == same.size());
+    }
+}
+END_TEST
+
+START_TEST(test_line) {
+    Line<int> line;
+    std::deque<int> same;
+    for (int n = 0; n < 3'000; n++) {
+        line.push_back(n);
+        same.push_back(n);
+        // Fewer leave than come, then more; mostly the first.
+        for (int left = n % 2 + (n > 1'500); left > 0 && !same.empty(); left--) {
+            auto place = n % 7 ? 0 : same.size() / 2;
+            line.erase(line.begin() + place);
+            same.erase(same.begin() + static_cast<std::ptrdiff_t>(place));
+        }
+        ck_assert(std::ranges::equal(line, same) && line.size() == same.size());
+        ck_assert(std::equal(line.rbegin(), line.rend(), same.rbegin(), same.rend()));
+        ck_assert(line.empty() == same.empty() && (line.empty() || line[0] == same[0]));
+    }
+}
+END_TEST
+
 START_TEST(test_few) {
+    Few<TaskId, 2> two;
+    two.push_back({1});
+    two.push_back({2});
+    auto moved = std::move(two);
+    moved.push_back({3});
+    ck_assert(moved.size() == 3 && moved.begin()[1] == TaskId{2} && moved.back() == TaskId{3});
     Few<TaskId> few;
     ck_assert(few.empty() && few.begin() == few.end());
     std::vector<TaskId> same;
@@ -354,6 +408,8 @@ Suite *suite() {
     auto s = suite_create("base");
     auto c = tcase_create("base");
     tcase_add_test(c, test_paged);
+    tcase_add_test(c, test_paged_is_a_map);
+    tcase_add_test(c, test_line);
     tcase_add_test(c, test_few);
     tcase_add_test(c, test_bytes);
     tcase_add_test(c, test_split_and_trim);
