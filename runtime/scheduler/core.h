@@ -90,6 +90,7 @@ struct Function {
     double mean_us = -1;       ///< running mean of its run times; below 0 = not known yet
     std::int64_t tried_us = 0; ///< when the first worker was sent it
     std::uint64_t tasks = 0;   ///< tasks that need it
+    std::uint64_t under_way = 0; ///< of them, gathering or assigned
     bool orphan = false;       ///< its client has gone
     std::unordered_set<WorkerId> holders; ///< workers that were sent it
 };
@@ -231,6 +232,7 @@ struct Core {
     std::uint64_t done = 0, failed = 0;
     std::uint64_t retried = 0; ///< executions that another one follows
     std::uint64_t busy_us = 0; ///< run time of all that were reported
+    std::int64_t reported_us = 0; ///< when a worker last told that tasks are done
     History history;
     std::uint64_t last_id = 0; ///< tasks, functions, workers and clients share one count
 };

@@ -31,6 +31,7 @@ void assign(Reactor r, TaskId id, Task &task, WorkerId worker_id, Worker &worker
     task.instance.value++;
     task.state = State::gathering;
     worker.assigned.push_back(id);
+    task.function->under_way++;
     worker.slots = placement::slots(worker, *task.function);
     if (task.restricted)
         for (const auto &[name, amount] : task.restricted->needs->resources)
@@ -203,6 +204,7 @@ bool dispatch(Reactor r) {
         Task *task = life::next_ready(r.core, next);
         on_trial = placement::on_trial(*task->function, r.clock);
         if (on_trial) break;
+        if (placement::enough_under_way(r.core, *task->function, r.clock)) break;
         if (placement::has_stored_inputs(r.core, *task)) {
             auto nearest = placement::nearest(r.core, *task);
             if (!nearest) break;

@@ -183,6 +183,7 @@ void take_back(Core &core, TaskId id, Task &task) {
     auto place = std::ranges::find(worker.assigned, id);
     if (place == worker.assigned.end()) return;
     worker.assigned.erase(place);
+    task.function->under_way--;
     if (task.restricted)
         for (const auto &[name, amount] : task.restricted->needs->resources)
             worker.used[name] -= amount;

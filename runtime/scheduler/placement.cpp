@@ -20,6 +20,13 @@ constexpr double bytes_per_us = 100;       // between nodes, beside the work tha
 constexpr double message_us =
     16; // of all that tasks to a worker and their report wake on their way
 constexpr double unknown_us = 1'000; // of a function not measured yet
+// What a task costs the scheduler (bench/scale), and the way to a busy worker and back.
+constexpr double own_us = 0.5, way_us = 1'000;
+constexpr std::int64_t silence_us = 20'000; // between reports: more than a queue takes, and its way
+
+double queue_us_of(const Function &function) {
+    return function.cpus == 0 ? queue_us : commands_queue_us;
+}
 
 // What it has to run before something new begins, by the mean run times of the functions.
 double backlog_us(const Core &core, const Worker &worker) {
@@ -46,12 +53,23 @@ std::uint64_t slots(const Worker &worker, const Function &function) {
 
 std::uint64_t depth(const Worker &worker, const Function &function) {
     std::uint64_t queue = 1; // of a function not measured yet, or a slow one
-    double most_us = function.cpus == 0 ? queue_us : commands_queue_us;
     if (function.mean_us >= 0)
         queue = std::clamp<std::uint64_t>(
-            static_cast<std::uint64_t>(most_us / std::max(function.mean_us, 1.0)), 1,
+            static_cast<std::uint64_t>(queue_us_of(function) / std::max(function.mean_us, 1.0)), 1,
             longest_queue);
     return slots(worker, function) * (1 + queue);
+}
+
+bool enough_under_way(const Core &core, const Function &function, const Clock &clock) {
+    if (function.mean_us < 0 || core.workers.empty()) return false;
+    double mean_us = std::max(function.mean_us, 1.0);
+    auto at_a_time = core.workers.size() * slots(core.workers.begin()->second, function);
+    if (own_us * static_cast<double>(at_a_time) <= mean_us) return false; // it can
+    double until_reported_us =
+        way_us + std::min(mean_us * static_cast<double>(longest_queue), queue_us_of(function));
+    double enough = 2 * until_reported_us / own_us;
+    return static_cast<double>(function.under_way) >= enough &&
+           clock.now_us() - core.reported_us < silence_us;
 }
 
 bool may_take(const Worker &worker) { return worker.load() < worker.slots * (1 + longest_queue); }

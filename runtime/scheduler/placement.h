@@ -40,6 +40,12 @@ constexpr std::int64_t trial_ms = 5;
 /// is most of what tasks of a microsecond cost. Slow ones lose no more than `trial_ms`.
 bool on_trial(const Function &function, const Clock &clock);
 
+/// Whether more tasks of the function are under way, at all workers, than the scheduler can deal
+/// with until the next are reported: of so short ones that it cannot keep the workers busy that
+/// there are, more only lie farther from its processor's cache by the time that they are reported.
+/// Never where nothing was reported lately, as when those under way are other than their mean says.
+bool enough_under_way(const Core &core, const Function &function, const Clock &clock);
+
 /// How much the worker has of a resource in all.
 std::uint64_t amount_of(const Worker &worker, const std::string &resource);
 /// Could the worker run tasks that need this, were it idle?

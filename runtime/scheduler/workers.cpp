@@ -92,6 +92,7 @@ void on_worker_lost(Reactor r, WorkerId id, std::string_view why) {
     // Its key there is the load before the move.
     life::leave_idle_order(r.core, id, worker);
     r.core.workers.erase(found);
+    for (auto task_id : worker.assigned) r.core.tasks.at(task_id).function->under_way--;
     if (r.core.workers.empty()) r.core.alone_us = r.clock.now_us();
     if (worker.answering) r.core.answering--;
     for (auto &[number, function] : r.core.functions) function.holders.erase(id);
@@ -134,7 +135,7 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
     auto values = proto::slices(done.payload, done.len);
     if (!values) return fail_from(std::move(values));
     auto &worker = r.core.workers.at(id);
-    worker.heard_us = r.clock.now_us();
+    r.core.reported_us = worker.heard_us = r.clock.now_us();
     life::LoadChange change(r.core, id, worker); // one for all of them
     for (std::size_t n = 0; n < done.k.size(); n++) {
         TaskId task_id{done.k[n]};

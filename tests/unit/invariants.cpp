@@ -76,12 +76,13 @@ void check_invariants(const scheduler::Core &core) {
     for (auto [load, id] : core.idle_order)
         holds_because(core.workers.contains(id) && idle.insert(id).second,
                       "idle_order holds a worker twice, or one that is gone");
-    std::map<FunctionId, std::uint64_t> needs;
+    std::map<FunctionId, std::uint64_t> needs, under_way;
     std::uint64_t keys = 0;
     core.tasks.each([&](TaskId id, const Task &task) {
         holds(ready[id] == (task.state == State::ready ? 1 : 0));
         bool at_worker = task.state == State::assigned || task.state == State::gathering;
         holds(assigned[id] == (at_worker ? 1 : 0));
+        under_way[task.function->id] += at_worker;
         holds_because(task.wanted || task.users + task.records > 0, "a task outlives its use");
         holds(!task.wanted || task.state != State::ended);
         holds(!task.kept || (task.promised && task.state == State::ended && !task.failed));
@@ -159,7 +160,7 @@ void check_invariants(const scheduler::Core &core) {
     }
     holds(at_nodes == core.workers.size());
     for (const auto &[id, function] : core.functions) {
-        holds(function.tasks == needs[id]);
+        holds(function.tasks == needs[id] && function.under_way == under_way[id]);
         holds(function.id == id);
         holds(function.orphan == !core.clients.contains(function.client));
         holds_because(!function.orphan || function.tasks > 0, "a function outlives its use");

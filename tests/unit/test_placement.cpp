@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include "runtime/scheduler/placement.h"
+#include "tests/fakes/clock.h"
 
 using namespace dtask;
 using namespace dtask::scheduler;
@@ -95,6 +96,28 @@ START_TEST(test_share_of_short_tasks) {
 }
 END_TEST
 
+// Only of tasks so short that the workers idle whatever they are sent, and as long as reports come.
+START_TEST(test_enough_under_way) {
+    Core core;
+    fakes::ManualClock clock;
+    core.reported_us = clock.now_us();
+    auto is_enough = [&](double mean_us, std::uint64_t under_way) {
+        auto f = function(mean_us);
+        f.under_way = under_way;
+        return placement::enough_under_way(core, f, clock);
+    };
+    ck_assert(!is_enough(1, 1'000'000)); // no worker
+    for (std::uint64_t n = 1; n <= 1'000; n++) core.workers[WorkerId{n}] = worker(0);
+    ck_assert(!is_enough(1, 5'000) && is_enough(1, 5'100));
+    ck_assert(!is_enough(0, 5'000) && is_enough(0, 5'100));
+    ck_assert(!is_enough(100, 23'000) && is_enough(100, 24'000));
+    ck_assert(!is_enough(500, 1'000'000)); // a thousand workers take what the scheduler can send
+    ck_assert(!is_enough(-1, 1'000'000));  // nobody knows
+    clock.advance(20'000);
+    ck_assert(!is_enough(1, 1'000'000));
+}
+END_TEST
+
 START_TEST(test_surplus_and_donor) {
     ck_assert_uint_eq(placement::surplus(worker(0)), 0);
     ck_assert_uint_eq(placement::surplus(worker(1)), 0);
@@ -133,6 +156,7 @@ Suite *suite() {
     tcase_add_test(c, test_may_take);
     tcase_add_test(c, test_share);
     tcase_add_test(c, test_share_of_short_tasks);
+    tcase_add_test(c, test_enough_under_way);
     tcase_add_test(c, test_surplus_and_donor);
     suite_add_tcase(s, c);
     return s;

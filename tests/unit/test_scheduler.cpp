@@ -112,6 +112,49 @@ START_TEST(test_a_function_is_tried_by_few) {
 }
 END_TEST
 
+// Of tiny tasks no more are under way at thousands of workers than are worth it, and all are done.
+START_TEST(test_no_flood_of_tiny_tasks) {
+    Stage s;
+    auto client = s.client_with_function();
+    for (int n = 0; n < 100; n++) s.worker();
+    s.submit(client, 1, 20'000);
+    auto &function = s.core.functions.begin()->second;
+    std::size_t results = 0;
+    auto report = [&](const std::vector<fakes::RecordingComm::Run> &runs) {
+        std::map<WorkerId, std::vector<fakes::RecordingComm::Run>> by_worker;
+        for (const auto &run : runs) by_worker[run.worker].push_back(run);
+        for (const auto &[worker, its] : by_worker) s.done(its, 1);
+        results += s.comm.take_results().size();
+    };
+    s.dispatch();
+    report(s.comm.take_runs());
+    constexpr std::uint64_t enough = 5'024, most_of_one = 257;
+    s.dispatch();
+    auto sent = s.comm.take_runs();
+    ck_assert_uint_ge(function.under_way, enough);
+    ck_assert_uint_le(function.under_way, enough + most_of_one);
+    s.dispatch();
+    ck_assert(s.comm.take_runs().empty());
+    // Where none is reported they are not what their mean says: each worker gets its share.
+    s.clock.advance(20'000);
+    s.dispatch();
+    auto more = s.comm.take_runs();
+    ck_assert_uint_gt(more.size(), enough);
+    report(sent);
+    report(more);
+    while (!s.core.tasks.empty()) {
+        s.dispatch();
+        ck_assert_uint_le(function.under_way, enough + most_of_one);
+        report(s.comm.take_runs());
+    }
+    ck_assert_uint_eq(results, 20'000);
+    s.comm.take_retracts(); // at the end, by those that idle
+    s.comm.take_functions();
+    s.comm.take_counts();
+    s.over();
+}
+END_TEST
+
 // Of tiny tasks each worker has many at once, but no more than its share.
 START_TEST(test_depth_follows_the_run_time) {
     Stage s;
@@ -450,7 +493,7 @@ Suite *suite() {
     auto c = tcase_create("reactor");
     for (auto test :
          {test_one_task, test_tasks_wait_for_a_worker, test_few_tasks_are_spread,
-          test_a_function_is_tried_by_few, test_depth_follows_the_run_time,
+          test_a_function_is_tried_by_few, test_no_flood_of_tiny_tasks, test_depth_follows_the_run_time,
           test_concurrency_gives_more, test_blocked_tasks_hold_no_slot, test_priorities,
           test_two_clients, test_stale_reports_are_ignored,
           test_an_idle_worker_takes_from_a_busy_one, test_what_was_given_back_is_given_again,
