@@ -13,7 +13,7 @@ namespace {
 
 constexpr double queue_us = 5'000; // many round trips to the scheduler
 // Of commands: no other task waits for theirs, and those that end meanwhile are reported together.
-constexpr double commands_queue_us = 100'000;
+constexpr double commands_queue_us = 200'000;
 constexpr std::uint64_t longest_queue = 256;
 constexpr std::size_t enough_to_time = 64; // workers
 constexpr double bytes_per_us = 100;       // between nodes, beside the work that goes on

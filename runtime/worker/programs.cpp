@@ -15,7 +15,7 @@ namespace dtask::worker {
 
 namespace {
 
-constexpr std::int64_t report_ms = 50; // within what the scheduler has queued here
+constexpr std::int64_t report_ms = 100; // within what the scheduler has queued here
 
 } // namespace
 

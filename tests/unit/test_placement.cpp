@@ -46,10 +46,10 @@ START_TEST(test_slots_of_commands) {
     command.cpus = 1;
     ck_assert_uint_eq(placement::slots(w, command), 8);
     ck_assert_uint_eq(placement::depth(w, command), 16);
-    // Their queue is longer: those that end within 20 ms are reported together, and go on
+    // Their queue is longer: those that end within 100 ms are reported together, and go on
     // meanwhile.
     command.mean_us = 10'000;
-    ck_assert_uint_eq(placement::depth(w, command), 88);
+    ck_assert_uint_eq(placement::depth(w, command), 168);
     command.cpus = 3;
     ck_assert_uint_eq(placement::slots(w, command), 2);
     command.cpus = 9;
