@@ -13,9 +13,19 @@
 namespace dtask {
 
 template <class T> class Line {
-    static_assert(std::is_trivially_copyable_v<T>); // those that have left are not destroyed at once
+    static_assert(
+        std::is_trivially_copyable_v<T>); // those that have left are not destroyed at once
 
 public:
+    Line() = default;
+    Line(Line &&other) noexcept
+        : values_(std::move(other.values_)), gone_(std::exchange(other.gone_, 0)) {}
+    Line &operator=(Line &&other) noexcept {
+        values_ = std::move(other.values_);
+        gone_ = std::exchange(other.gone_, 0);
+        return *this;
+    }
+
     bool empty() const { return begin() == end(); }
     std::size_t size() const { return values_.size() - gone_; }
     T *begin() { return values_.data() + gone_; }

@@ -108,8 +108,7 @@ Result<pid_t> spawn(const SpawnSpec &spec) {
     if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno("pipe");
     Fd read_end(ends[0]), write_end(ends[1]);
 
-    // What comes between fork and exec waits for exec: a handler of ours, run in
-    // the child, would tell us of a signal that was the child's.
+    // What comes between fork and exec waits for exec: a handler of ours must not run in the child.
     sigset_t all, before;
     ::sigfillset(&all);
     ::sigprocmask(SIG_SETMASK, &all, &before);

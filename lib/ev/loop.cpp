@@ -26,8 +26,9 @@ sigset_t set_of(int number) {
 
 // A descriptor from which a signal is read, and by which alone it comes from now on.
 int take(int number) {
-    // As we may have inherited it ignored: of SIGCHLD's no child would wait to be reaped.
-    (void)::signal(number, SIG_DFL);
+    // A blocked one comes even where it is ignored. But of SIGCHLD that we may have inherited so no
+    // child would wait to be reaped.
+    if (number == SIGCHLD) (void)::signal(number, SIG_DFL);
     auto one = set_of(number);
     ::sigprocmask(SIG_BLOCK, &one, nullptr);
     int fd = ::signalfd(-1, &one, SFD_NONBLOCK | SFD_CLOEXEC);

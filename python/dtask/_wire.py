@@ -19,14 +19,14 @@ MAX_HEADER = 16 << 20  # bytes
 MAX_PAYLOAD = 256 << 20  # bytes
 MAX_VALUE = 64 << 20  # bytes of one pickled function, argument tuple or result
 
-class ClosedInHandshake(ConnectError):
-    """The peer closed the connection before it had proved itself: it has just gone, is no scheduler
-    or worker of ours, or is crowded by strangers."""
-
-
 _FAMILY = b"dtask-"  # of MAGIC, before the version
 _LENGTHS = Struct("<II")
 _BUFFER = 256 << 10  # bytes
+
+
+class ClosedInHandshake(ConnectError):
+    """The peer closed the connection before it had proved itself: it has just gone, is no scheduler
+    or worker of ours, or is crowded by strangers."""
 
 
 def parse_address(text, source):

@@ -7,13 +7,13 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "lib/base/ask.h"
 #include "lib/base/fd.h"
 #include "lib/base/net.h"
 #include "lib/base/strings.h"
 #include "lib/json/json.h"
 #include "lib/model/ports.h"
 #include "lib/model/site.h"
-#include "runtime/doctor/ask.h"
 #include "runtime/doctor/host.h"
 #include "runtime/doctor/plugstack.h"
 #include "runtime/launch/interpreter.h"

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/launch/place.h"
 
-#include <array>
-#include <cstdio>
-#include <memory>
-
+#include "lib/base/ask.h"
 #include "lib/base/net.h"
-#include "lib/base/spawn.h"
 #include "lib/base/strings.h"
 #include "lib/model/ports.h"
 #include "runtime/client/dialer.h"
@@ -16,19 +12,13 @@ namespace dtask::launch {
 namespace {
 
 // Node names that are not in DNS: Slurm knows their addresses (NodeAddr).
-// The name was checked to be a plain word when the spec was read.
 Result<std::string> node_address(const std::string &node) {
-    std::string command = "scontrol -o show node '" + node + "' 2>/dev/null";
-    // NOLINTNEXTLINE(cert-env33-c): a name that the shell takes as it is
-    std::unique_ptr<FILE, int (*)(FILE *)> pipe(::popen(command.c_str(), "re"), &::pclose);
-    if (!pipe) return fail_errno("scontrol");
-    std::string text;
-    std::array<char, 4096> chunk;
-    while (std::size_t n = std::fread(chunk.data(), 1, chunk.size(), pipe.get()))
-        text.append(chunk.data(), n);
-    for (auto word : split(text, ' '))
+    auto about = ask({"scontrol", "-o", "show", "node", node}, Env::current());
+    auto unknown = "node " + node + ": neither the resolver nor scontrol knows its address";
+    if (!about) return fail_from(std::move(about), unknown);
+    for (auto word : split(*about, ' '))
         if (word.starts_with("NodeAddr=")) return resolve(std::string(word.substr(9)));
-    return fail("node " + node + ": neither the resolver nor scontrol knows its address");
+    return fail(unknown);
 }
 
 } // namespace

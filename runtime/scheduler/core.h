@@ -86,12 +86,13 @@ struct Function {
     ClientId client;
     std::string name;
     std::string pickled;
-    std::uint64_t cpus = 0;    ///< that each of its tasks takes, where they are commands; else 0
-    double mean_us = -1;       ///< running mean of its run times; below 0 = not known yet
-    std::int64_t tried_us = 0; ///< when the first worker was sent it
-    std::uint64_t tasks = 0;   ///< tasks that need it
-    std::uint64_t under_way = 0; ///< of them, gathering or assigned
-    bool orphan = false;       ///< its client has gone
+    std::uint64_t cpus = 0;       ///< that each of its tasks takes, where they are commands; else 0
+    double mean_us = -1;          ///< running mean of its run times; below 0 = not known yet
+    std::int64_t tried_us = 0;    ///< when the first worker was sent it
+    std::uint64_t tasks = 0;      ///< tasks that need it
+    std::uint64_t under_way = 0;  ///< of them, gathering or assigned
+    std::int64_t reported_us = 0; ///< when a worker last told that some of them are done
+    bool orphan = false;          ///< its client has gone
     std::unordered_set<WorkerId> holders; ///< workers that were sent it
 };
 
@@ -143,7 +144,7 @@ struct Task {
     WorkerId worker;                  ///< where assigned
 
     Few<TaskId, 2> inputs; ///< in the order in which the arguments name them
-    Few<TaskId> heirs;  ///< tasks that have it as an input, each once; any may have ended
+    Few<TaskId> heirs;     ///< tasks that have it as an input, each once; any may have ended
     /// Its arguments, as long as it may run; of one that ended well and whose value is
     /// here, that, while it has users.
     Bytes body;
@@ -181,10 +182,10 @@ struct Worker {
     bool changing = false; ///< its load is (life.h, LoadChange): it is in no order meanwhile
 
     proto::Register about;
-    proto::Stat stat;         ///< the latest,
-    std::int64_t stat_us = 0; ///< and when it came; 0: none has
-    std::uint64_t cpu = 0;    ///< percent of one CPU, between the latest two
-    proto::Resources used;    ///< by those of `assigned` that need some
+    proto::Stat stat;                 ///< the latest,
+    std::int64_t stat_us = 0;         ///< and when it came; 0: none has
+    std::uint64_t cpu = 0;            ///< percent of one CPU, between the latest two
+    proto::Resources used;            ///< by those of `assigned` that need some
     std::unordered_set<TaskId> holds; ///< whose values, there or on their way
 
     /// Tasks that run there or are queued.
@@ -232,7 +233,6 @@ struct Core {
     std::uint64_t done = 0, failed = 0;
     std::uint64_t retried = 0; ///< executions that another one follows
     std::uint64_t busy_us = 0; ///< run time of all that were reported
-    std::int64_t reported_us = 0; ///< when a worker last told that tasks are done
     History history;
     std::uint64_t last_id = 0; ///< tasks, functions, workers and clients share one count
 };

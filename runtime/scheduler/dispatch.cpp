@@ -192,7 +192,7 @@ void send_run(Reactor r, TaskId id, Task &task) {
 }
 
 bool dispatch(Reactor r) {
-    bool on_trial = false;
+    bool on_trial = false, held_back = false;
     give_up_if_none_is_left(r);
     dispatch_restricted(r);
     // Least loaded first; one that has no room for the next task waits outside
@@ -204,7 +204,8 @@ bool dispatch(Reactor r) {
         Task *task = life::next_ready(r.core, next);
         on_trial = placement::on_trial(*task->function, r.clock);
         if (on_trial) break;
-        if (placement::enough_under_way(r.core, *task->function, r.clock)) break;
+        held_back = placement::enough_under_way(r.core, *task->function, r.clock);
+        if (held_back) break;
         if (placement::has_stored_inputs(r.core, *task)) {
             auto nearest = placement::nearest(r.core, *task);
             if (!nearest) break;
@@ -222,7 +223,7 @@ bool dispatch(Reactor r) {
     }
     for (auto id : full) life::enter_idle_order(r.core, id, r.core.workers.at(id));
     rebalance(r);
-    return on_trial;
+    return on_trial || held_back;
 }
 
 } // namespace dtask::scheduler

@@ -161,7 +161,7 @@ std::string lacking(const Core &core, const Task &task) {
     return text;
 }
 
-std::string why_ready(const Core &core, TaskId id, const Task &task) {
+std::string why_ready(const Core &core, const Clock &clock, TaskId id, const Task &task) {
     if (core.workers.empty()) return no_worker(core);
     std::uint64_t before = 0;
     const auto &queue = task.restricted ? task.restricted->ready : core.ready;
@@ -173,6 +173,10 @@ std::string why_ready(const Core &core, TaskId id, const Task &task) {
                      ? "it is the next one"
                      : count_of(before, "task") + (before == 1 ? " is" : " are") + " before it";
     if (task.restricted) return lacking(core, task) + "; of its kind " + place;
+    if (placement::enough_under_way(core, *task.function, clock))
+        return "queued at the scheduler: " + place + ", and of its function " +
+               count_of(task.function->under_way, "task") +
+               " are under way, as many as the scheduler can deal with";
     return "queued at the scheduler: " + place + ", and " +
            count_of(core.workers.size(), "worker") +
            (core.workers.size() == 1 ? " has as much as it takes" : " have as much as they take") +
@@ -230,7 +234,7 @@ proto::Explanation explain(const Core &core, const Clock &clock, TaskId id, cons
     told.command = task.function->cpus > 0;
     switch (task.state) {
     case State::waiting: told.why = missing_inputs(core, task); break;
-    case State::ready: told.why = why_ready(core, id, task); break;
+    case State::ready: told.why = why_ready(core, clock, id, task); break;
     case State::gathering:
     case State::assigned: told.why = why_at_worker(core, clock, id, task); break;
     case State::ended: told.why = why_ended(core, id, task); break;

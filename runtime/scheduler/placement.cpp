@@ -22,7 +22,7 @@ constexpr double message_us =
 constexpr double unknown_us = 1'000; // of a function not measured yet
 // What a task costs the scheduler (bench/scale), and the way to a busy worker and back.
 constexpr double own_us = 0.5, way_us = 1'000;
-constexpr std::int64_t silence_us = 20'000; // between reports: more than a queue takes, and its way
+constexpr std::int64_t silence_us = 20'000; // without a report: more than short tasks can explain
 
 double queue_us_of(const Function &function) {
     return function.cpus == 0 ? queue_us : commands_queue_us;
@@ -66,10 +66,11 @@ bool enough_under_way(const Core &core, const Function &function, const Clock &c
     auto at_a_time = core.workers.size() * slots(core.workers.begin()->second, function);
     if (own_us * static_cast<double>(at_a_time) <= mean_us) return false; // it can
     double until_reported_us =
-        way_us + std::min(mean_us * static_cast<double>(longest_queue), queue_us_of(function));
+        way_us + std::max(mean_us, std::min(mean_us * static_cast<double>(longest_queue),
+                                            queue_us_of(function)));
     double enough = 2 * until_reported_us / own_us;
     return static_cast<double>(function.under_way) >= enough &&
-           clock.now_us() - core.reported_us < silence_us;
+           clock.now_us() - function.reported_us < silence_us;
 }
 
 bool may_take(const Worker &worker) { return worker.load() < worker.slots * (1 + longest_queue); }

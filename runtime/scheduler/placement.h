@@ -43,7 +43,7 @@ bool on_trial(const Function &function, const Clock &clock);
 /// Whether more tasks of the function are under way, at all workers, than the scheduler can deal
 /// with until the next are reported: of so short ones that it cannot keep the workers busy that
 /// there are, more only lie farther from its processor's cache by the time that they are reported.
-/// Never where nothing was reported lately, as when those under way are other than their mean says.
+/// Never where none was reported lately, as when those under way are other than their mean says.
 bool enough_under_way(const Core &core, const Function &function, const Clock &clock);
 
 /// How much the worker has of a resource in all.

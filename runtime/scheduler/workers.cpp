@@ -135,7 +135,7 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
     auto values = proto::slices(done.payload, done.len);
     if (!values) return fail_from(std::move(values));
     auto &worker = r.core.workers.at(id);
-    r.core.reported_us = worker.heard_us = r.clock.now_us();
+    worker.heard_us = r.clock.now_us();
     life::LoadChange change(r.core, id, worker); // one for all of them
     for (std::size_t n = 0; n < done.k.size(); n++) {
         TaskId task_id{done.k[n]};
@@ -149,6 +149,7 @@ Result<void> on_done(Reactor r, WorkerId id, const proto::Done &done) {
         life::take_back(r.core, task_id, *task);
         worker.done++;
         r.core.busy_us += done.us[n];
+        task->function->reported_us = worker.heard_us;
         learn_run_time(*task->function, done.us[n]);
         if (done.raised[n]) {
             proto::Failure failure;

@@ -21,7 +21,7 @@ namespace dtask::worker {
 namespace {
 
 constexpr std::size_t most_bytes = 128u << 10; // of a message: well below a socket's buffer
-constexpr int look_ms = 1'000;                 // between looks whether it lives
+constexpr int look_ms = 100;                   // between looks whether it lives
 constexpr unsigned most_deaths = 3;
 
 // In front of the texts, each of which ends with a byte 0: program, directory, argv, env.

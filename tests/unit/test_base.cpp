@@ -18,8 +18,8 @@
 #include "lib/base/env.h"
 #include "lib/base/fd.h"
 #include "lib/base/few.h"
-#include "lib/base/line.h"
 #include "lib/base/ids.h"
+#include "lib/base/line.h"
 #include "lib/base/log.h"
 #include "lib/base/net.h"
 #include "lib/base/paged.h"
@@ -359,6 +359,9 @@ START_TEST(test_line) {
         ck_assert(std::ranges::equal(line, same) && line.size() == same.size());
         ck_assert(std::equal(line.rbegin(), line.rend(), same.rbegin(), same.rend()));
         ck_assert(line.empty() == same.empty() && (line.empty() || line[0] == same[0]));
+        auto moved = std::move(line);
+        ck_assert(line.empty() && line.size() == 0 && moved.size() == same.size());
+        line = std::move(moved);
     }
 }
 END_TEST

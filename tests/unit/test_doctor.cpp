@@ -10,9 +10,9 @@
 
 #include <sys/stat.h>
 
+#include "lib/base/ask.h"
 #include "lib/base/fd.h"
 #include "runtime/cli/doctor.h"
-#include "runtime/doctor/ask.h"
 #include "runtime/doctor/host.h"
 #include "runtime/doctor/plugstack.h"
 #include "runtime/doctor/rules.h"

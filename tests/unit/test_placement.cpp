@@ -100,10 +100,11 @@ END_TEST
 START_TEST(test_enough_under_way) {
     Core core;
     fakes::ManualClock clock;
-    core.reported_us = clock.now_us();
+    auto reported_us = clock.now_us();
     auto is_enough = [&](double mean_us, std::uint64_t under_way) {
         auto f = function(mean_us);
         f.under_way = under_way;
+        f.reported_us = reported_us;
         return placement::enough_under_way(core, f, clock);
     };
     ck_assert(!is_enough(1, 1'000'000)); // no worker
@@ -111,6 +112,11 @@ START_TEST(test_enough_under_way) {
     ck_assert(!is_enough(1, 5'000) && is_enough(1, 5'100));
     ck_assert(!is_enough(0, 5'000) && is_enough(0, 5'100));
     ck_assert(!is_enough(100, 23'000) && is_enough(100, 24'000));
+    // Of longer ones as many as run while those before are dealt with, and more.
+    for (std::uint64_t n = 1'001; n <= 100'000; n++) core.workers[WorkerId{n}] = worker(0);
+    ck_assert(!is_enough(30'000, 120'000) && is_enough(30'000, 130'000));
+    ck_assert(!is_enough(60'000, 1'000'000));
+    for (std::uint64_t n = 1'001; n <= 100'000; n++) core.workers.erase(WorkerId{n});
     ck_assert(!is_enough(500, 1'000'000)); // a thousand workers take what the scheduler can send
     ck_assert(!is_enough(-1, 1'000'000));  // nobody knows
     clock.advance(20'000);

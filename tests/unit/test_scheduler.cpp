@@ -7,6 +7,8 @@
 #include <numeric>
 #include <set>
 
+#include "lib/model/task_name.h"
+#include "runtime/scheduler/explain.h"
 #include "runtime/scheduler/placement.h"
 
 using namespace dtask;
@@ -133,8 +135,16 @@ START_TEST(test_no_flood_of_tiny_tasks) {
     auto sent = s.comm.take_runs();
     ck_assert_uint_ge(function.under_way, enough);
     ck_assert_uint_le(function.under_way, enough + most_of_one);
-    s.dispatch();
+    ck_assert(s.dispatch()); // it wants to be called again
     ck_assert(s.comm.take_runs().empty());
+    auto held = s.core.ready.begin()->second.first();
+    auto &task = s.core.tasks.at(held);
+    auto why = explain(s.core, s.clock,
+                       test::must(model::parse_task_name("f-" + std::to_string(task.key))))
+                   .front()
+                   .why;
+    ck_contains(why, "it is the next one");
+    ck_contains(why, "under way, as many as the scheduler can deal with");
     // Where none is reported they are not what their mean says: each worker gets its share.
     s.clock.advance(20'000);
     s.dispatch();
@@ -493,12 +503,13 @@ Suite *suite() {
     auto c = tcase_create("reactor");
     for (auto test :
          {test_one_task, test_tasks_wait_for_a_worker, test_few_tasks_are_spread,
-          test_a_function_is_tried_by_few, test_no_flood_of_tiny_tasks, test_depth_follows_the_run_time,
-          test_concurrency_gives_more, test_blocked_tasks_hold_no_slot, test_priorities,
-          test_two_clients, test_stale_reports_are_ignored,
-          test_an_idle_worker_takes_from_a_busy_one, test_what_was_given_back_is_given_again,
-          test_a_worker_that_gives_nothing_back, test_the_donor_is_lost,
-          test_partly_idle_workers_take_too, test_info, test_reports_that_do_not_add_up})
+          test_a_function_is_tried_by_few, test_no_flood_of_tiny_tasks,
+          test_depth_follows_the_run_time, test_concurrency_gives_more,
+          test_blocked_tasks_hold_no_slot, test_priorities, test_two_clients,
+          test_stale_reports_are_ignored, test_an_idle_worker_takes_from_a_busy_one,
+          test_what_was_given_back_is_given_again, test_a_worker_that_gives_nothing_back,
+          test_the_donor_is_lost, test_partly_idle_workers_take_too, test_info,
+          test_reports_that_do_not_add_up})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/doctor/ask.h"
+#include "lib/base/ask.h"
 
 #include <array>
 #include <csignal>
@@ -15,7 +15,7 @@
 #include "lib/base/spawn.h"
 #include "lib/base/strings.h"
 
-namespace dtask::doctor {
+namespace dtask {
 
 namespace {
 
@@ -100,4 +100,4 @@ Result<std::string> ask(const std::vector<std::string> &words, const Env &env, i
     return said;
 }
 
-} // namespace dtask::doctor
+} // namespace dtask

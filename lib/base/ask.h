@@ -9,7 +9,7 @@
 #include "lib/base/env.h"
 #include "lib/base/result.h"
 
-namespace dtask::doctor {
+namespace dtask {
 
 /// What it wrote to standard output. Fails where it cannot be run, ends with another code than
 /// 0, or has not ended after `patience_ms`: with the last line that it wrote to standard error.
@@ -17,4 +17,4 @@ namespace dtask::doctor {
 Result<std::string> ask(const std::vector<std::string> &words, const Env &env,
                         int patience_ms = 10'000);
 
-} // namespace dtask::doctor
+} // namespace dtask
