@@ -118,8 +118,9 @@ END_TEST
 START_TEST(test_no_flood_of_tiny_tasks) {
     Stage s;
     auto client = s.client_with_function();
-    for (int n = 0; n < 100; n++) s.worker();
-    s.submit(client, 1, 20'000);
+    constexpr std::uint64_t tasks = 11'000, enough = 5'024, most_of_one = 4 * 257;
+    for (int n = 0; n < 30; n++) s.worker(4);
+    s.submit(client, 1, tasks);
     auto &function = s.core.functions.begin()->second;
     std::size_t results = 0;
     auto report = [&](const std::vector<fakes::RecordingComm::Run> &runs) {
@@ -130,7 +131,6 @@ START_TEST(test_no_flood_of_tiny_tasks) {
     };
     s.dispatch();
     report(s.comm.take_runs());
-    constexpr std::uint64_t enough = 5'024, most_of_one = 257;
     s.dispatch();
     auto sent = s.comm.take_runs();
     ck_assert_uint_ge(function.under_way, enough);
@@ -157,7 +157,7 @@ START_TEST(test_no_flood_of_tiny_tasks) {
         ck_assert_uint_le(function.under_way, enough + most_of_one);
         report(s.comm.take_runs());
     }
-    ck_assert_uint_eq(results, 20'000);
+    ck_assert_uint_eq(results, tasks);
     s.comm.take_retracts(); // at the end, by those that idle
     s.comm.take_functions();
     s.comm.take_counts();
