@@ -288,8 +288,10 @@ class Future(_Base):
     def _wait(self, timeout, end):
         left = None if timeout is None else max(end - monotonic(), 0.0)
         with self._condition:
-            if self._state is PENDING:
-                _nesting.wait(self._condition.wait, left)
+            _nesting.wait(lambda most: self._condition.wait_for(self._has_left, most), left)
+
+    def _has_left(self):
+        return self._state is not PENDING
 
     def _unpickle(self):
         """Unpickle what came, in one thread; without the lock, for it may take long, and run code

@@ -46,7 +46,8 @@ def level():
 
 
 def wait(waiter, timeout=None):
-    """waiter(timeout), which is true once what it waits for is there."""
+    """waiter(timeout), which is true once what it waits for is there, and looks for it first: it may
+    be called twice, and what comes as the first call ends wakes nobody in the second."""
     tell = call.tell
     if tell is None or get_ident() != call.thread:
         return waiter(timeout)

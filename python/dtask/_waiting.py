@@ -211,7 +211,7 @@ class as_completed:
                     raise TimeoutError(
                         f"{len(self._waiting)} tasks have not ended within {self._timeout} s"
                     )
-                _nesting.wait(self._changed.wait, left)
+                _nesting.wait(lambda most: self._changed.wait_for(self.has_ready, most), left)
             future = self._ready.popleft()
             self._waiting.discard(future)
             return future

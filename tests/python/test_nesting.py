@@ -3,6 +3,8 @@
 
 import concurrent.futures
 import pickle
+import threading
+import time
 
 import cloudpickle
 import functions
@@ -10,6 +12,7 @@ import pytest
 from scheduler import FakeScheduler
 from test_executor_process import CALL, FUNCTION, RESULT, Process
 
+import dtask
 from dtask import _inputs, _nesting
 
 BLOCKED, UNBLOCKED, CLUSTER, VOID_AHEAD = range(11, 15)
@@ -202,3 +205,35 @@ def test_deep_tasks_come_first(executor, fake):
 def test_the_steps_client_is_at_the_top(client):
     assert _nesting.level() == 0
     assert not isinstance(pickle.loads(_inputs.wrap_function(pickle.dumps(abs), ())), _nesting.Nested)
+
+
+def _result(future):
+    return future.result(20)
+
+
+def _as_completed(future):
+    return next(dtask.as_completed([future], timeout=20)).result()
+
+
+@pytest.mark.parametrize("wait", [_result, _as_completed])
+def test_what_comes_as_the_grace_ends_is_seen(start, monkeypatch, wait):
+    """The result comes while the lock is held beyond GRACE: who wakes then may find it there."""
+    fake, client = start("hold")
+    monkeypatch.setattr(_nesting.call, "tell", lambda begins: None)
+    monkeypatch.setattr(_nesting.call, "thread", threading.get_ident())
+
+    def hold(future, number):
+        time.sleep(_nesting.GRACE / 2)  # the other one waits by then
+        with future._session.settling:
+            answer(fake, number)
+            time.sleep(2 * _nesting.GRACE)
+
+    for number in range(40):
+        future = client.submit(abs, -7)
+        fake.tasks(number + 1)
+        holder = threading.Thread(target=hold, args=(future, number))
+        holder.start()
+        began = time.monotonic()
+        assert wait(future) == 7
+        assert time.monotonic() - began < 10
+        holder.join()
