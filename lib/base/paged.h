@@ -104,6 +104,7 @@ public:
         page->used &= ~(std::uint64_t{1} << slot);
         size_--;
         if (page->used) return;
+        // The look-up has left its leaf in last_.
         last_->pages[(number >> shift) % leaf_size].reset();
         if (--last_->used > 0) return;
         leaves_.erase(last_number_);

@@ -192,7 +192,7 @@ void send_run(Reactor r, TaskId id, Task &task) {
 }
 
 bool dispatch(Reactor r) {
-    bool on_trial = false, held_back = false;
+    bool again = false; // there is more that could be sent, soon
     give_up_if_none_is_left(r);
     dispatch_restricted(r);
     // Least loaded first; one that has no room for the next task waits outside
@@ -202,10 +202,9 @@ bool dispatch(Reactor r) {
     while (r.core.ready_count > 0 && !r.core.idle_order.empty()) {
         WorkerId id = r.core.idle_order.begin()->second;
         Task *task = life::next_ready(r.core, next);
-        on_trial = placement::on_trial(*task->function, r.clock);
-        if (on_trial) break;
-        held_back = placement::enough_under_way(r.core, *task->function, r.clock);
-        if (held_back) break;
+        again = placement::on_trial(*task->function, r.clock) ||
+                placement::enough_under_way(r.core, *task->function, r.clock);
+        if (again) break;
         if (placement::has_stored_inputs(r.core, *task)) {
             auto nearest = placement::nearest(r.core, *task);
             if (!nearest) break;
@@ -223,7 +222,7 @@ bool dispatch(Reactor r) {
     }
     for (auto id : full) life::enter_idle_order(r.core, id, r.core.workers.at(id));
     rebalance(r);
-    return on_trial || held_back;
+    return again;
 }
 
 } // namespace dtask::scheduler

@@ -5,11 +5,6 @@
 #include "tests/unit/stage.h"
 
 #include <numeric>
-#include <set>
-
-#include "lib/model/task_name.h"
-#include "runtime/scheduler/explain.h"
-#include "runtime/scheduler/placement.h"
 
 using namespace dtask;
 using namespace dtask::scheduler;
@@ -63,130 +58,6 @@ START_TEST(test_tasks_wait_for_a_worker) {
     ck_text_eq(runs[1].args, "a2");
     ck_assert_uint_eq(s.comm.take_functions().size(), 1);
     ck_assert_uint_eq(s.comm.take_counts().size(), 1);
-    s.over();
-}
-END_TEST
-
-// As many tasks as workers: one each, however much room the first one has.
-START_TEST(test_few_tasks_are_spread) {
-    Stage s;
-    auto client = s.client_with_function();
-    std::vector<WorkerId> workers;
-    for (int n = 0; n < 8; n++) workers.push_back(s.worker());
-    s.submit(client, 1, 8);
-    s.dispatch();
-    for (auto worker : workers) ck_assert_uint_eq(s.comm.take_runs(worker).size(), 1);
-    s.comm.take_functions();
-    s.comm.take_counts();
-    s.over();
-}
-END_TEST
-
-// Among many workers a function is tried by some of them first. Those of microseconds need
-// no more; the others lose some milliseconds.
-START_TEST(test_a_function_is_tried_by_few) {
-    for (bool quick : {true, false}) {
-        Stage s;
-        auto client = s.client_with_function();
-        for (int n = 0; n < 200; n++) s.worker();
-        s.submit(client, 1, 400);
-        ck_assert(s.dispatch());
-        auto runs = s.comm.take_runs();
-        ck_assert_uint_eq(runs.size(), 64);
-        s.clock.advance(placement::trial_ms * 1000 - 1);
-        ck_assert(s.dispatch());
-        ck_assert(s.comm.take_runs().empty());
-        if (quick) {
-            s.done(runs[0], "", 1);
-            ck_assert(!s.dispatch());
-            ck_assert_uint_eq(s.comm.take_results().size(), 1);
-            std::set<WorkerId> used;
-            for (const auto &run : s.comm.take_runs()) used.insert(run.worker);
-            ck_assert_uint_lt(used.size(), 10);
-        } else {
-            s.clock.advance(1);
-            ck_assert(!s.dispatch());
-            ck_assert_uint_eq(s.comm.take_runs().size(), 400 - 64);
-        }
-        s.comm.take_functions();
-        s.comm.take_counts();
-    }
-}
-END_TEST
-
-// Of tiny tasks no more are under way at thousands of workers than are worth it, and all are done.
-START_TEST(test_no_flood_of_tiny_tasks) {
-    Stage s;
-    auto client = s.client_with_function();
-    constexpr std::uint64_t tasks = 11'000, enough = 5'024, most_of_one = 4 * 257;
-    for (int n = 0; n < 30; n++) s.worker(4);
-    s.submit(client, 1, tasks);
-    auto &function = s.core.functions.begin()->second;
-    std::size_t results = 0;
-    auto report = [&](const std::vector<fakes::RecordingComm::Run> &runs) {
-        std::map<WorkerId, std::vector<fakes::RecordingComm::Run>> by_worker;
-        for (const auto &run : runs) by_worker[run.worker].push_back(run);
-        for (const auto &[worker, its] : by_worker) s.done(its, 1);
-        results += s.comm.take_results().size();
-    };
-    s.dispatch();
-    report(s.comm.take_runs());
-    s.dispatch();
-    auto sent = s.comm.take_runs();
-    ck_assert_uint_ge(function.under_way, enough);
-    ck_assert_uint_le(function.under_way, enough + most_of_one);
-    ck_assert(s.dispatch()); // it wants to be called again
-    ck_assert(s.comm.take_runs().empty());
-    auto held = s.core.ready.begin()->second.first();
-    auto &task = s.core.tasks.at(held);
-    auto why = explain(s.core, s.clock,
-                       test::must(model::parse_task_name("f-" + std::to_string(task.key))))
-                   .front()
-                   .why;
-    ck_contains(why, "it is the next one");
-    ck_contains(why, "under way, as many as the scheduler can deal with");
-    // Where none is reported they are not what their mean says: each worker gets its share.
-    s.clock.advance(20'000);
-    s.dispatch();
-    auto more = s.comm.take_runs();
-    ck_assert_uint_gt(more.size(), enough);
-    report(sent);
-    report(more);
-    while (!s.core.tasks.empty()) {
-        s.dispatch();
-        ck_assert_uint_le(function.under_way, enough + most_of_one);
-        report(s.comm.take_runs());
-    }
-    ck_assert_uint_eq(results, tasks);
-    s.comm.take_retracts(); // at the end, by those that idle
-    s.comm.take_functions();
-    s.comm.take_counts();
-    s.over();
-}
-END_TEST
-
-// Of tiny tasks each worker has many at once, but no more than its share.
-START_TEST(test_depth_follows_the_run_time) {
-    Stage s;
-    auto client = s.client_with_function();
-    auto one = s.worker(), two = s.worker();
-    s.submit(client, 1, 1'500);
-    s.dispatch();
-    auto first = s.comm.take_runs(one);
-    ck_assert_uint_eq(first.size(), 2);
-    ck_assert_uint_eq(s.comm.take_runs(two).size(), 2);
-    s.done(first[0], "v", 10); // µs
-    s.dispatch();
-    ck_assert_uint_eq(s.core.workers.at(one).assigned.size(), 257);
-    ck_assert_uint_eq(s.core.workers.at(two).assigned.size(), 257);
-    ck_assert_uint_eq(s.comm.take_functions().size(), 2); // once to each, with its first task
-    // An hour each: back to one in reserve, by and by.
-    s.done(s.comm.take_runs(one), 3'600'000'000);
-    s.dispatch();
-    ck_assert_uint_eq(s.core.workers.at(one).assigned.size(), 2);
-    s.comm.take_runs();
-    s.comm.take_results();
-    s.comm.take_counts();
     s.over();
 }
 END_TEST
@@ -502,9 +373,7 @@ Suite *suite() {
     auto s = suite_create("scheduler");
     auto c = tcase_create("reactor");
     for (auto test :
-         {test_one_task, test_tasks_wait_for_a_worker, test_few_tasks_are_spread,
-          test_a_function_is_tried_by_few, test_no_flood_of_tiny_tasks,
-          test_depth_follows_the_run_time, test_concurrency_gives_more,
+         {test_one_task, test_tasks_wait_for_a_worker, test_concurrency_gives_more,
           test_blocked_tasks_hold_no_slot, test_priorities, test_two_clients,
           test_stale_reports_are_ignored, test_an_idle_worker_takes_from_a_busy_one,
           test_what_was_given_back_is_given_again, test_a_worker_that_gives_nothing_back,
