@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -28,6 +29,7 @@ namespace {
 
 constexpr std::int64_t look_ms = 50;    // between looks at the memory of commands
 constexpr std::int64_t stream_ms = 100; // between looks at what they have written
+constexpr auto output_name = "stdout", errors_name = "stderr";
 constexpr mode_t new_file = 0666, new_directory = 0777;
 
 std::int64_t time_of_day_us() {
@@ -130,7 +132,12 @@ Result<std::string> Commands::find(Kind &kind, const model::Command &command) co
 
 Result<void> Commands::open_files(const model::Command &command, Running &running, Fd &input,
                                   Fd &output, Fd &errors) {
-    auto open = [&](const std::string &path, const char *name, Fd &theirs) -> Result<void> {
+    auto open = [&](const std::string &path, const char *name, Fd &spare,
+                    Fd &theirs) -> Result<void> {
+        if (path.empty() && spare) {
+            theirs = std::move(spare);
+            return {};
+        }
         auto file = path.empty() ? memory_file(name) : create(beside(command.directory, path));
         if (!file) return fail_from(std::move(file));
         theirs = std::move(*file);
@@ -143,14 +150,14 @@ Result<void> Commands::open_files(const model::Command &command, Running &runnin
         if (!file) return fail_from(std::move(file));
         source = std::move(*file);
     }
-    if (auto ok = open(command.output, "stdout", output); !ok) return ok;
+    if (auto ok = open(command.output, output_name, spare_output_, output); !ok) return ok;
     running.tail_only = !command.errors.empty();
     if (running.tail_only && command.errors == command.output) {
         errors.reset(::fcntl(output.get(), F_DUPFD_CLOEXEC, 0));
         if (!errors) return fail_errno(command.errors);
         return {};
     }
-    return open(command.errors, "stderr", errors);
+    return open(command.errors, errors_name, spare_errors_, errors);
 }
 
 void Commands::start(Call call) {
@@ -280,22 +287,35 @@ bool Commands::on_reaped(pid_t pid, int status, const rusage &used) {
     ended.cpu_us = micros(used.ru_utime) + micros(used.ru_stime);
     if (running.group) leave_group(running);
     ended.peak = std::max(running.peak, static_cast<std::uint64_t>(used.ru_maxrss) * 1024);
-    ended.output = read_first(running.output, running.told_output, model::most_output, ended.lost);
-    ended.errors = running.tail_only ? read_last(running.errors, model::errors_tail)
-                                     : read_first(running.errors, running.told_errors,
-                                                  model::most_output, ended.lost);
-    end(std::move(running), pid, std::move(ended));
+    free_place(running, ended);
+    reaped_.push_back({std::move(running), pid, std::move(ended)});
     return true;
+}
+
+void Commands::settle() {
+    for (auto &[running, pid, ended] : std::exchange(reaped_, {})) {
+        ended.output =
+            read_first(running.output, running.told_output, model::most_output, ended.lost);
+        ended.errors = running.tail_only ? read_last(running.errors, model::errors_tail)
+                                         : read_first(running.errors, running.told_errors,
+                                                      model::most_output, ended.lost);
+        tell(std::move(running), pid, std::move(ended));
+    }
+    if (running_.empty()) return;
+    // What fails now is told when it is needed.
+    if (!spare_output_) spare_output_ = memory_file(output_name).value_or(Fd());
+    if (!spare_errors_) spare_errors_ = memory_file(errors_name).value_or(Fd());
 }
 
 void Commands::refuse(Running running, std::uint32_t code, const std::string &why) {
     model::Ended ended;
     ended.exit = code;
     ended.errors = why + '\n';
-    end(std::move(running), 0, std::move(ended));
+    free_place(running, ended);
+    tell(std::move(running), 0, std::move(ended));
 }
 
-void Commands::end(Running running, pid_t pid, model::Ended ended) {
+void Commands::free_place(const Running &running, model::Ended &ended) {
     ended.host = place_.host;
     ended.began_us = static_cast<std::uint64_t>(running.began_at_us);
     ended.ran_us = static_cast<std::uint64_t>(now_us() - running.began_us);
@@ -305,6 +325,9 @@ void Commands::end(Running running, pid_t pid, model::Ended ended) {
     if (look_ && std::ranges::none_of(running_, watched)) look_.reset();
     auto streamed = [](const auto &entry) { return entry.second.streamed; };
     if (stream_ && std::ranges::none_of(running_, streamed)) stream_.reset();
+}
+
+void Commands::tell(Running running, pid_t pid, model::Ended ended) {
     on_ended_({std::move(running.call), std::move(ended), running.cut, pid, running.limit,
                std::move(running.journal), std::move(running.digest)});
 }

@@ -4,8 +4,11 @@
 // at a time, as its CPUs allow. Each leads a process group of its own, which is killed
 // when it has ended: nothing of a task outlives it.
 //
-//   start ──▶ running ──reaped──▶ on_ended
+//   start ──▶ running ──reaped──▶ settle ──▶ on_ended
 //      └──it cannot be executed──▶ on_ended, with 126 or 127 and why, as a shell says it
+//
+// Between the last two the next one begins: its CPU is idle, and to read what the last one has written
+// can wait. For the same reason the files for it are made beforehand.
 //
 // What it writes goes to files of the kernel's memory, which are read when it has ended,
 // or to the files that it names: no byte of it passes through the event loop meanwhile.
@@ -89,8 +92,11 @@ public:
     void start(Call call);
     /// Kills it, and nothing is told of it. False where it does not run here.
     bool drop(std::uint64_t task, std::uint64_t instance);
-    /// False where the process is none of these.
+    /// Its CPUs and its slot are free then; settle() tells how it ended. False where the process
+    /// is none of these.
     bool on_reaped(pid_t pid, int status, const rusage &used);
+    /// Tells the outcomes of those that were reaped.
+    void settle();
 
     std::vector<pid_t> pids() const;
     /// The end of what it has written, its errors last; nothing where it does not run here.
@@ -127,13 +133,19 @@ private:
         std::uint64_t kills_before = 0;        ///< in the group
         std::unique_ptr<ev::Timer> deadline;
     };
+    struct Reaped {
+        Running running;
+        pid_t pid;
+        model::Ended ended; ///< but for what it has written
+    };
 
     Result<void> open_files(const model::Command &command, Running &running, Fd &input, Fd &output,
                             Fd &errors);
     void enter_group(Running &running, std::vector<int> &join_fds);
     static void leave_group(Running &running);
     Result<std::string> find(Kind &kind, const model::Command &command) const;
-    void end(Running running, pid_t pid, model::Ended ended);
+    void free_place(const Running &running, model::Ended &ended);
+    void tell(Running running, pid_t pid, model::Ended ended);
     void refuse(Running running, std::uint32_t code, const std::string &why);
     std::uint64_t take_slot();
     void look();
@@ -145,9 +157,11 @@ private:
     OnLines on_lines_;
     std::map<std::uint64_t, Kind> kinds_;
     std::map<pid_t, Running> running_;
+    std::vector<Reaped> reaped_;
     std::vector<bool> slots_;
     std::uint64_t cpus_taken_ = 0;
     Spawner spawner_;
+    Fd spare_output_, spare_errors_; ///< for the next one, where there are
     Fd null_; ///< /dev/null, which those without an input read; once one has begun
     std::optional<ev::Ticker> look_;   ///< while one runs whose limit no group keeps
     std::optional<ev::Ticker> stream_; ///< while one runs that is streamed

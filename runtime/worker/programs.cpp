@@ -71,6 +71,7 @@ void Worker::end_commands() {
         if (pid < 0) break;
         commands_->on_reaped(pid, status, used);
     }
+    commands_->settle();
     commands_.reset();
     if (!client_ended_) receipts_.write(settings_.about.name);
 }

@@ -316,7 +316,10 @@ void Worker::on_child() {
     while (pid_t pid = ::wait4(-1, &status, WNOHANG, &used)) {
         if (pid < 0) break;
         watch_.usage().add(used);
-        if (commands_ && commands_->on_reaped(pid, status, used)) continue;
+        if (commands_ && commands_->on_reaped(pid, status, used)) {
+            feed();
+            continue;
+        }
         auto slot = std::ranges::find_if(slots_, [&](const Slot &s) {
             return s.executor && !s.executor->dead() && s.executor->pid() == pid;
         });
@@ -325,6 +328,7 @@ void Worker::on_child() {
         else if (nursery_->on_reaped(pid, status)) // else an orphan that we have adopted
             watch_.memory().set_nursery(0);
     }
+    if (commands_) commands_->settle();
     feed();
 }
 

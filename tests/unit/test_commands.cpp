@@ -62,6 +62,7 @@ struct Bench {
         pid_t pid;
         while ((pid = ::wait4(-1, &status, WNOHANG, &used)) > 0)
             commands->on_reaped(pid, status, used);
+        commands->settle();
     }
     /// Runs the loop until so many have ended.
     void await(std::size_t count) {
