@@ -12,12 +12,13 @@ do, so that it loads while the rest of the step comes up.
 """
 
 import asyncio
-import gc
 import inspect
 import json
 import logging
 import os
 import sys
+
+from . import _dask_loading
 
 CHANNEL = 3
 LEFT, COME_BACK, CANNOT_LOAD = 0, 75, 78
@@ -151,9 +152,9 @@ def main():
     """Run as the role in argv."""
     role, channel = sys.argv[1], Channel(CHANNEL)
     os.set_inheritable(CHANNEL, False)
-    gc.disable()  # of what is imported nothing is garbage: looking for it takes a tenth of the time
     try:
-        import distributed
+        with _dask_loading.quickly():
+            import distributed
 
         from . import _dask_versions
 
@@ -164,7 +165,6 @@ def main():
             "accepted: a Python with dask.distributed, or --dtask=native"
         )
         os._exit(CANNOT_LOAD)
-    gc.enable()
     lines = []
     while not lines:
         lines = channel.receive()

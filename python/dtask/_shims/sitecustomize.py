@@ -123,6 +123,17 @@ def _tell(what, left_out):
         )
 
 
+def _load(load, module):
+    """Load the module, quickly if that is possible."""
+    try:
+        from dtask._dask_loading import quickly
+    except Exception:
+        load(module)
+    else:
+        with quickly():
+            load(module)
+
+
 class _Finder(object):
     """In sys.meta_path until what can be adapted is looked for; adapts it once it is loaded."""
 
@@ -146,7 +157,7 @@ class _Finder(object):
 
             def exec_module(module):
                 del loader.exec_module
-                load(module)
+                _load(load, module)
                 try:
                     adapt(module)
                 except Exception:
