@@ -7,6 +7,8 @@
 #include <iostream>
 #include <string_view>
 
+#include <sys/prctl.h>
+
 #include "config.h"
 #include "lib/base/env.h"
 #include "lib/base/exit_codes.h"
@@ -17,6 +19,8 @@
 
 int main(int argc, char **argv) {
     using namespace dtask;
+    // What a launcher has started by /proc/self/exe would be known to top and pgrep as "exe".
+    (void)::prctl(PR_SET_NAME, "dtaskd");
     auto env = Env::current();
     if (env.get(model::launch_variable)) {
         std::error_code error;

@@ -107,6 +107,14 @@ none_left() { [[ -z $(processes_with TEST_WORK "$work") && -z $(left_files) ]]; 
     run -2 dtask status
 }
 
+@test "top and pgrep know scheduler and workers by their program's name" {
+    # shellcheck disable=SC2016
+    cluster -n 3 -- sh -c 'for pid in $(cat /proc/$PPID/task/*/children); do cat "/proc/$pid/comm"; done'
+    expect_code 0
+    expect_line "$out" '^dtaskd$' 1 # of this task: the workers have launchers of their own
+    expect_line "$out" '^sh$' 1
+}
+
 @test "--memory: the workers watch it themselves, said once" {
     cluster -n 3 --memory 100M -- python3 "$clients/watched.py" 100
     expect_code 0
