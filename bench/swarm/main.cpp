@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -27,6 +28,10 @@ using swarm::Shape;
 using swarm::Swarm;
 
 namespace {
+
+// A figure is of no fewer: a tenth of a second, beside which what the kernel's clocks and others on the
+// machine make of it is little.
+constexpr std::size_t least_tasks = 200'000;
 
 constexpr const char *usage =
     "usage: bench/scale [--only WHAT] [--rounds N] [--tasks N] [--workers N,N…] [--json FILE]\n"
@@ -93,15 +98,23 @@ private:
         std::uint64_t system_percent = 0;
     };
 
-    /// Its median over rounds, each with clients of their own. Few tasks are
-    /// done several times, for the clock to see them.
-    Cost cost(Shape shape, std::size_t tasks, std::size_t workers, std::size_t clients = 1) {
-        Process scheduler = start(workers);
-        Swarm swarm(scheduler);
-        swarm.add_workers(workers);
-        std::size_t times = std::max<std::size_t>(1, 20'000 / tasks);
-        std::vector<double> us;
-        for (std::size_t round = 0; round < args_.rounds; round++) {
+    /// Tasks of one shape at a scheduler of their own.
+    struct Trial {
+        Shape shape;
+        std::size_t tasks, clients;
+        Process scheduler;
+        Swarm swarm;
+        std::vector<double> us = {};
+
+        Trial(Shape shape_, std::size_t tasks_, std::size_t clients_, Process process,
+              std::size_t workers)
+            : shape(shape_), tasks(tasks_), clients(clients_), scheduler(std::move(process)),
+              swarm(scheduler) {
+            swarm.add_workers(workers);
+        }
+        /// With clients of its own. Few tasks are done several times, for the clock to see them.
+        void round() {
+            std::size_t times = std::max<std::size_t>(1, least_tasks / tasks);
             swarm.add_clients(clients);
             auto before = scheduler.cpu_ns();
             for (std::size_t n = 0; n < times; n++) {
@@ -112,7 +125,13 @@ private:
             us.push_back(spent / 1e3 / static_cast<double>(times * tasks));
             swarm.drop_clients();
         }
-        return {median(us), scheduler.system_percent()};
+        Cost cost() const { return {median(us), scheduler.system_percent()}; }
+    };
+
+    Cost cost(Shape shape, std::size_t tasks, std::size_t workers, std::size_t clients = 1) {
+        Trial trial(shape, tasks, clients, start(workers), workers);
+        for (std::size_t round = 0; round < args_.rounds; round++) trial.round();
+        return trial.cost();
     }
 
     void add(Row row, std::optional<std::uint64_t> system = {}) {
@@ -132,13 +151,21 @@ private:
     }
 
     void tasks() {
+        // In turn, since they are compared with each other.
+        std::vector<std::unique_ptr<Trial>> maps;
+        for (std::size_t n = 1'000; n <= args_.tasks; n *= 10)
+            maps.push_back(std::make_unique<Trial>(Shape::map, n, 1, start(16), 16));
+        for (std::size_t round = 0; round < args_.rounds; round++)
+            for (auto &map : maps) map->round();
         std::vector<double> of_map;
-        for (std::size_t n = 1'000; n <= args_.tasks; n *= 10) {
-            auto spent = cost(Shape::map, n, 16);
+        for (const auto &map : maps) {
+            auto spent = map->cost();
             of_map.push_back(spent.us);
-            add({"map of " + count_of(n) + ", 16 workers", "", "us a task", spent.us, 0, 0, 5},
+            add({"map of " + count_of(map->tasks) + ", 16 workers", "", "us a task", spent.us, 0, 0,
+                 5},
                 spent.system_percent);
         }
+        maps.clear();
         if (of_map.size() > 1)
             add({"the dearest of these maps", "the cheapest", "us a task", std::ranges::max(of_map),
                  std::ranges::min(of_map), std::ranges::max(of_map) / std::ranges::min(of_map),

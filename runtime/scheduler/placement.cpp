@@ -75,14 +75,16 @@ bool enough_under_way(const Core &core, const Function &function, const Clock &c
 
 bool may_take(const Worker &worker) { return worker.load() < worker.slots * (1 + longest_queue); }
 
-// With n to a worker the messages take ready / n * message_us and each worker n * mean_us:
-// the sum is least where they are equal.
+// The messages leave one after the other, so that all workers end at the same time where each gets
+// message_us of work less than the one before. The first of them gets n with
+// n * mean_us + (n - message_us / mean_us) * mean_us + ... = ready * mean_us, about
+// n^2 * mean_us / (2 * message_us) = ready; what is left then is shared likewise.
 std::uint64_t share(std::uint64_t room, std::uint64_t ready, std::uint64_t idle, double mean_us) {
     std::uint64_t fair = ready / (2 * std::max<std::uint64_t>(idle, 1));
     if (mean_us >= 0)
-        fair =
-            std::max(fair, static_cast<std::uint64_t>(std::sqrt(
-                               static_cast<double>(ready) * message_us / std::max(mean_us, 1.0))));
+        fair = std::max(fair,
+                        static_cast<std::uint64_t>(std::sqrt(2 * static_cast<double>(ready) *
+                                                             message_us / std::max(mean_us, 1.0))));
     return std::clamp<std::uint64_t>(fair, 1, std::max<std::uint64_t>(room, 1));
 }
 

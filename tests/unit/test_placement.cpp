@@ -92,14 +92,14 @@ START_TEST(test_share) {
 }
 END_TEST
 
-// Short tasks go to fewer workers than there are, long ones to all.
+// Short tasks go to fewer workers than there are, long ones to all: the first gets most.
 START_TEST(test_share_of_short_tasks) {
-    ck_assert_uint_eq(placement::share(257, 500, 4'000, 1), 89);
-    ck_assert_uint_eq(placement::share(257, 500, 4'000, 100), 8);
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, 1), 126);
+    ck_assert_uint_eq(placement::share(257, 500, 4'000, 100), 12);
     ck_assert_uint_eq(placement::share(257, 500, 4'000, 10'000), 1);
     ck_assert_uint_eq(placement::share(257, 500, 4'000, -1), 1);
     ck_assert_uint_eq(placement::share(20, 500, 4'000, 1), 20);
-    ck_assert_uint_eq(placement::share(257, 8, 8, 20), 2);
+    ck_assert_uint_eq(placement::share(257, 8, 8, 20), 3);
     ck_assert_uint_eq(placement::share(257, 100'000, 200, 10'000), 250);
 }
 END_TEST
