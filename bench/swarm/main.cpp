@@ -8,8 +8,8 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <iostream>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,8 +29,8 @@ using swarm::Swarm;
 
 namespace {
 
-// A figure is of no fewer: a tenth of a second, beside which what the kernel's clocks and others on the
-// machine make of it is little.
+// A figure is of no fewer: a tenth of a second, beside which what the kernel's clocks and others on
+// the machine make of it is little.
 constexpr std::size_t least_tasks = 200'000;
 
 constexpr const char *usage =

@@ -7,8 +7,8 @@
 //   start ──▶ running ──reaped──▶ settle ──▶ on_ended
 //      └──it cannot be executed──▶ on_ended, with 126 or 127 and why, as a shell says it
 //
-// Between the last two the next one begins: its CPU is idle, and to read what the last one has written
-// can wait. For the same reason the files for it are made beforehand.
+// Between the last two the next one begins: its CPU is idle, and to read what the last one has
+// written can wait. For the same reason the files for it are made beforehand.
 //
 // What it writes goes to files of the kernel's memory, which are read when it has ended,
 // or to the files that it names: no byte of it passes through the event loop meanwhile.
