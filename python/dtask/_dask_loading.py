@@ -16,6 +16,7 @@ import ssl
 import threading
 
 _loading = threading.Lock()
+_Ordinary = ssl.SSLContext  # who puts another in its place has reasons of his own
 
 
 @contextlib.contextmanager
@@ -49,10 +50,10 @@ def _quick_yaml():
 
 @contextlib.contextmanager
 def _postponed_authorities():
-    original = ssl.SSLContext.load_default_certs
+    original = _Ordinary.load_default_certs
 
     def load_default_certs(self, purpose=ssl.Purpose.SERVER_AUTH):
-        if type(self) is ssl.SSLContext:
+        if type(self) is _Ordinary:
             self.__class__ = _Context
             self._purposes = []
         if type(self) is _Context:
@@ -60,23 +61,23 @@ def _postponed_authorities():
         else:
             original(self, purpose)
 
-    ssl.SSLContext.load_default_certs = load_default_certs
+    _Ordinary.load_default_certs = load_default_certs
     try:
         yield
     finally:
-        ssl.SSLContext.load_default_certs = original
+        _Ordinary.load_default_certs = original
 
 
-class _Context(ssl.SSLContext):
+class _Context(_Ordinary):
     """One that has yet to load the system's authorities: it is an ordinary one once it has."""
 
     def _load(self):
         with _loading:
             if type(self) is _Context:
                 for purpose in self._purposes:
-                    ssl.SSLContext.load_default_certs(self, purpose)
+                    _Ordinary.load_default_certs(self, purpose)
                 del self._purposes
-                self.__class__ = ssl.SSLContext
+                self.__class__ = _Ordinary
 
     def wrap_socket(self, *args, **kwargs):
         self._load()

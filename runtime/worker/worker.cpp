@@ -18,6 +18,8 @@ namespace {
 
 constexpr double ahead_us = 1'000;     // work to give an executor ahead
 constexpr std::size_t most_ahead = 16; // calls; what is given ahead cannot be given back
+// In one turn: where commands end as fast as others begin, the scheduler is heard in between.
+constexpr unsigned most_reaped = 16;
 
 // The scheduler and the executors are told where it is. Without one the worker
 // serves all the same: its values travel with its reports.
@@ -313,8 +315,9 @@ void Worker::on_outcome(const Call &call, proto::RecordKind kind, const std::str
 void Worker::on_child() {
     int status;
     rusage used{};
-    while (pid_t pid = ::wait4(-1, &status, WNOHANG, &used)) {
-        if (pid < 0) break;
+    pid_t pid;
+    unsigned reaped = 0;
+    for (; reaped < most_reaped && (pid = ::wait4(-1, &status, WNOHANG, &used)) > 0; reaped++) {
         watch_.usage().add(used);
         if (commands_ && commands_->on_reaped(pid, status, used)) {
             feed();
@@ -329,6 +332,7 @@ void Worker::on_child() {
             watch_.memory().set_nursery(0);
     }
     if (commands_) commands_->settle();
+    if (reaped == most_reaped) loop_.post([this] { on_child(); });
     feed();
 }
 

@@ -357,6 +357,30 @@ START_TEST(test_memory_limit_of_its_own) {
 }
 END_TEST
 
+// So that the next one can begin before what it has written is read.
+START_TEST(test_its_place_is_free_before_it_is_told) {
+    Bench b;
+    b.begin({}, 2);
+    b.start(1, shell("echo said; exit 5"));
+    siginfo_t about{};
+    ck_assert_int_eq(::waitid(P_ALL, 0, &about, WEXITED | WNOWAIT), 0);
+    int status;
+    rusage used{};
+    pid_t pid = ::wait4(-1, &status, WNOHANG, &used);
+    ck_assert(b.commands->on_reaped(pid, status, used));
+    ck_assert_uint_eq(b.commands->cpus_taken(), 0);
+    ck_assert(b.ended.empty());
+    b.start(2, shell("echo more"));
+    b.commands->settle();
+    ck_assert_uint_eq(b.ended.at(1).ended.exit, 5);
+    ck_text_eq(b.ended.at(1).ended.output, "said\n");
+    b.start(3, shell("echo of 3")); // into files that were made beforehand
+    b.await(3);
+    ck_text_eq(b.ended.at(2).ended.output, "more\n");
+    ck_text_eq(b.ended.at(3).ended.output, "of 3\n");
+}
+END_TEST
+
 START_TEST(test_several_at_a_time_and_dropped) {
     Bench b;
     b.begin({}, 2);
@@ -432,6 +456,7 @@ int main() {
     tcase_add_test(tcase, test_lines_of_a_file);
     tcase_add_test(tcase, test_timeout_takes_all_that_it_started);
     tcase_add_test(tcase, test_memory_limit_of_its_own);
+    tcase_add_test(tcase, test_its_place_is_free_before_it_is_told);
     tcase_add_test(tcase, test_several_at_a_time_and_dropped);
     tcase_add_test(tcase, test_who_starts_them);
     tcase_add_test(tcase, test_texts_longer_than_a_message);

@@ -78,6 +78,38 @@ START_TEST(test_commands) {
 }
 END_TEST
 
+// More end in one turn than are dealt with in it.
+START_TEST(test_many_commands_at_once) {
+    constexpr std::uint64_t count = 100;
+    Cluster c;
+    c.settings.lazy = true;
+    c.settings.about.nthreads = 40;
+    c.settings.commands.set("PATH", "/usr/bin:/bin");
+    c.on("register", [&](Frame) {
+        c.send(encode(Function{1, "true", "", 1}));
+        model::Command command;
+        command.argv = {"true"};
+        for (std::uint64_t task = 1; task <= count; task++) c.send_run(task, 1, command.encode());
+    });
+    auto seen = std::make_shared<std::set<std::uint64_t>>();
+    c.script.when(
+        "all end",
+        [&c, seen] {
+            for (; !c.peers[0]->frames.empty(); c.peers[0]->frames.pop_front()) {
+                auto &frame = c.peers[0]->frames.front();
+                if (Cluster::by_the_way(frame)) continue;
+                auto done = must(decode_done(std::move(frame)));
+                for (auto task : done.k) ck_assert(seen->insert(task).second);
+            }
+            return seen->size() == count;
+        },
+        [] {});
+    c.bye();
+    ck_assert_int_eq(c.play(), 0);
+    ck_assert(no_child_is_left());
+}
+END_TEST
+
 START_TEST(test_a_command_that_is_killed) {
     Cluster c;
     test::Scratch scratch;
@@ -419,10 +451,10 @@ Suite *suite() {
     auto s = suite_create("worker_calls");
     auto c = tcase_create("worker_calls");
     tcase_set_timeout(c, 60);
-    for (auto test :
-         {test_commands, test_a_command_that_is_killed, test_raised_and_too_large,
-          test_a_crash_costs_one_task, test_concurrency, test_retract, test_kill, test_forget,
-          test_blocked_calls_hold_no_slot, test_blocked_calls_end, test_blocked_calls_give_way})
+    for (auto test : {test_commands, test_many_commands_at_once, test_a_command_that_is_killed,
+                      test_raised_and_too_large, test_a_crash_costs_one_task, test_concurrency,
+                      test_retract, test_kill, test_forget, test_blocked_calls_hold_no_slot,
+                      test_blocked_calls_end, test_blocked_calls_give_way})
         tcase_add_test(c, test);
     suite_add_tcase(s, c);
     return s;
