@@ -7,7 +7,7 @@
 - Dask reads its configuration with the parser of PyYAML's that is written in Python. The other one
   is ten times as fast, and gives the same.
 
-Each of a step's processes loads Dask, and its first result waits for three of them.
+Each of a step's processes loads Dask, and its first result waits for three of them (ADR 49).
 """
 
 import contextlib
