@@ -97,7 +97,7 @@ all_there() {
     export LAST=$((jobs / 2))
     start_step "${options[@]}" -t 10 "${map[@]}"
     wait_for "4/10 of the jobs" 200 has_journalled $((jobs * 4 / 10))
-    scontrol update jobid="$job" EndTime=now
+    scontrol update jobid="$job" EndTime=now+5seconds # a time that has passed when Slurm hears of it is refused
     end_step 150
     ((code != 0)) || fail "exit code 0"
     wait_for "the end of job $job" 30 job_ended
