@@ -56,7 +56,7 @@ def _postponed_authorities():
         if type(self) is _Ordinary:
             self.__class__ = _Context
             self._purposes = []
-        if type(self) is _Context:
+        if type(self) is _Context and self._purposes is not None:
             self._purposes.append(purpose)
         else:
             original(self, purpose)
@@ -74,7 +74,9 @@ class _Context(_Ordinary):
     def _load(self):
         with _loading:
             if type(self) is _Context:
-                for purpose in self._purposes:
+                # None: they are loaded from now on, though Dask may still be on its way in.
+                purposes, self._purposes = self._purposes, None
+                for purpose in purposes:
                     _Ordinary.load_default_certs(self, purpose)
                 del self._purposes
                 self.__class__ = _Ordinary

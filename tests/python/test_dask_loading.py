@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is put off, or done in another way, while Dask is loaded (dtask._dask_loading)."""
 
+import contextlib
 import gc
 import json
 import os
@@ -12,7 +13,6 @@ import threading
 import pytest
 from places import ROOT
 
-from dtask import _dask_loading
 from dtask._dask_loading import quickly
 
 yaml = pytest.importorskip("yaml")
@@ -135,6 +135,18 @@ def test_nobody_uses_it_while_another_thread_loads_them(authorities, monkeypatch
     assert seen == [([], 1)]
 
 
+@pytest.mark.parametrize("deep", [1, 2])
+def test_one_that_is_used_meanwhile(authorities, deep):
+    """As by another thread of the client's, while the first imports Dask."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(deep):
+            stack.enter_context(quickly())
+        context = ssl.create_default_context()
+        context.get_ca_certs()
+        assert authorities == [ssl.Purpose.SERVER_AUTH]
+        assert type(context) is ssl.SSLContext
+
+
 def test_one_within_another(authorities):
     with quickly():
         with quickly():
@@ -171,5 +183,5 @@ def test_tornado_puts_them_off():
 
 def test_without_yaml(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with _dask_loading.quickly():
+    with quickly():
         pass
